@@ -17,18 +17,5 @@ pub mod domain;
 pub mod protocol;
 
 pub mod auth;
-pub mod postgres;
-
-pub mod access;
-pub mod hub;
-pub mod ingest;
-pub mod session;
 
 pub mod transport;
-
-pub mod app;
-pub mod cli;
-
-pub mod config;
-pub mod lifecycle;
-pub mod telemetry;

@@ -5,10 +5,4 @@
 
 pub mod channel;
 pub mod close;
-pub mod event;
-pub mod message;
-pub mod policy;
-pub mod position;
 pub mod principal;
-pub mod session;
-pub mod snapshot;
