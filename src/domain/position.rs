@@ -137,7 +137,11 @@ mod tests {
     fn any_position() -> impl Strategy<Value = Position> {
         (any_snapshot(), any_snapshot(), 0..1000i64)
             .prop_filter("time goes on", |(a, b, _)| a.xmin() <= b.xmin() && b.includes(a))
-            .prop_map(|(before, upto, last)| Position { before: before.into(), upto: upto.into(), last })
+            .prop_map(|(before, upto, last)| Position {
+                before: before.into(),
+                upto: upto.into(),
+                last,
+            })
     }
 
     #[test]

@@ -59,10 +59,7 @@ impl Routes {
         self.exact.is_empty() && self.below.is_empty()
     }
 
-    fn table<'a>(
-        &mut self,
-        pattern: &'a Pattern,
-    ) -> (&mut HashMap<Channel, Members>, &'a Channel) {
+    fn table<'a>(&mut self, pattern: &'a Pattern) -> (&mut HashMap<Channel, Members>, &'a Channel) {
         match pattern {
             Pattern::Exact(name) => (&mut self.exact, name),
             Pattern::Below(prefix) => (&mut self.below, prefix),

@@ -44,15 +44,24 @@ pub enum Effect {
     Send(ServerMessage),
     Ping,
     /// Have the credential checked, and answer with [`Input::Verified`].
-    Verify { reference: Option<Reference>, token: String },
+    Verify {
+        reference: Option<Reference>,
+        token: String,
+    },
     /// From now on events for this user reach the connection.
     Identify(Arc<Principal>),
     /// Have the subscription judged, and answer with [`Input::Judged`].
-    Authorize { reference: Option<Reference>, subscribe: Subscribe },
+    Authorize {
+        reference: Option<Reference>,
+        subscribe: Subscribe,
+    },
     /// Have a subscription that is in force judged again, and answer with [`Input::Reviewed`].
     Review(Pattern),
     /// Register, and answer `ok` in the same step.
-    Subscribe { reference: Option<Reference>, subscribe: Subscribe },
+    Subscribe {
+        reference: Option<Reference>,
+        subscribe: Subscribe,
+    },
     Unsubscribe(Pattern),
     Close(CloseReason),
 }
@@ -400,7 +409,10 @@ mod tests {
     const HEARTBEAT: Duration = Duration::from_secs(25);
 
     fn now() -> Now {
-        Now { instant: Instant::now(), clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000) }
+        Now {
+            instant: Instant::now(),
+            clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
+        }
     }
 
     fn after(now: Now, seconds: u64) -> Now {

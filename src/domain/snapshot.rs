@@ -106,7 +106,9 @@ pub(crate) mod tests {
 
     #[test]
     fn text_that_is_no_snapshot_is_refused() {
-        for bad in ["", "1", "1:2", "2:1:", "1:5:7", "1:5:3,2", "1:5:3,3", "a:b:", "1:5:2,", "-1:5:"] {
+        for bad in
+            ["", "1", "1:2", "2:1:", "1:5:7", "1:5:3,2", "1:5:3,3", "a:b:", "1:5:2,", "-1:5:"]
+        {
             assert!(bad.parse::<Snapshot>().is_err(), "{bad}");
         }
     }

@@ -28,20 +28,46 @@ pub struct Key {
 }
 
 pub enum Command {
-    Join { sink: Arc<dyn Sink>, wire: &'static dyn Wire, reply: oneshot::Sender<Key> },
-    Identify { key: Key, user: Option<Arc<str>> },
-    Send { key: Key, frame: Bytes },
-    Subscribe { key: Key, pattern: Pattern, reference: Option<Reference> },
-    Unsubscribe { key: Key, pattern: Pattern },
-    Close { key: Key, reason: CloseReason },
-    Leave { key: Key },
+    Join {
+        sink: Arc<dyn Sink>,
+        wire: &'static dyn Wire,
+        reply: oneshot::Sender<Key>,
+    },
+    Identify {
+        key: Key,
+        user: Option<Arc<str>>,
+    },
+    Send {
+        key: Key,
+        frame: Bytes,
+    },
+    Subscribe {
+        key: Key,
+        pattern: Pattern,
+        reference: Option<Reference>,
+    },
+    Unsubscribe {
+        key: Key,
+        pattern: Pattern,
+    },
+    Close {
+        key: Key,
+        reason: CloseReason,
+    },
+    Leave {
+        key: Key,
+    },
     /// A socket that was blocked may take more.
-    Writable { key: Key },
+    Writable {
+        key: Key,
+    },
     Publish(Arc<Batch>),
     PublishUnlogged(Vec<Event>),
     Reset(ResetReason),
     Announce(SystemEvent),
-    Drain { done: oneshot::Sender<()> },
+    Drain {
+        done: oneshot::Sender<()>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,12 +172,7 @@ impl Shard {
         }
     }
 
-    fn join(
-        &mut self,
-        sink: Arc<dyn Sink>,
-        wire: &'static dyn Wire,
-        reply: oneshot::Sender<Key>,
-    ) {
+    fn join(&mut self, sink: Arc<dyn Sink>, wire: &'static dyn Wire, reply: oneshot::Sender<Key>) {
         self.counter += 1;
         let tenant = self.counter;
         let slot = self.subscribers.insert(Subscriber {

@@ -143,7 +143,11 @@ mod tests {
         }
         for text in ["{}", r#"{"type":1}"#, r#"{"type":"ping","ref":{}}"#] {
             let bad = request(text).unwrap_err();
-            assert_eq!((bad.unreadable, bad.refusal.code), (false, ErrorCode::BadMessage), "{text}");
+            assert_eq!(
+                (bad.unreadable, bad.refusal.code),
+                (false, ErrorCode::BadMessage),
+                "{text}"
+            );
         }
     }
 
