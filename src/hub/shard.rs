@@ -210,7 +210,10 @@ impl Shard {
         if self.subscriber(key).is_none() {
             return;
         }
-        let subscriber = self.subscribers.remove(key.slot);
+        let mut subscriber = self.subscribers.remove(key.slot);
+        if !subscriber.state.is_blocked() {
+            subscriber.outbox.flush(&*subscriber.sink);
+        }
         for pattern in &subscriber.subscriptions {
             self.routes.remove(pattern, key.slot, subscriber.user.as_ref());
         }
