@@ -130,7 +130,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for bad in ["", ":", "a:", ":a", "a::b", "a b", "a/b", "ä", "a:*", "*", "a\0", &"x".repeat(201)] {
+        for bad in
+            ["", ":", "a:", ":a", "a::b", "a b", "a/b", "ä", "a:*", "*", "a\0", &"x".repeat(201)]
+        {
             assert!(Channel::parse(bad).is_err(), "{bad}");
         }
     }
