@@ -1,0 +1,7 @@
+//! Everything that speaks to PostgreSQL.
+//!
+//! In: connection strings, SQL files, the event log. Out: connections, batches of events, answers.
+//! Invariant: nothing above this room sees a query, and nothing here knows who is subscribed.
+
+pub mod scratch;
+pub mod server_binaries;
