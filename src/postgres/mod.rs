@@ -10,5 +10,9 @@ mod pool;
 mod target;
 mod tls;
 
+pub mod event_log;
+pub mod identity;
+pub mod listener;
+
 pub mod scratch;
 pub mod server_binaries;

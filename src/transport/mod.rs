@@ -1,0 +1,1 @@
+//! Sockets and HTTP: warp lives here and nowhere else.
