@@ -1,0 +1,14 @@
+//! What the service means, without a socket, a clock or a database.
+//!
+//! In: values. Out: values. Invariant: nothing here does IO, reads a clock or knows tokio;
+//! time and randomness arrive as arguments.
+
+pub mod channel;
+pub mod close;
+pub mod event;
+pub mod message;
+pub mod policy;
+pub mod position;
+pub mod principal;
+pub mod session;
+pub mod snapshot;
