@@ -17,7 +17,7 @@ pub mod domain;
 pub mod protocol;
 
 // WIP pub mod auth;
-// WIP pub mod postgres;
+pub mod postgres;
 
 // WIP pub mod access;
 pub mod hub;
