@@ -10,5 +10,12 @@ mod pool;
 mod target;
 mod tls;
 
+pub mod migrations;
+pub mod watches;
+
+pub mod event_log;
+pub mod identity;
+pub mod listener;
+
 pub mod scratch;
 pub mod server_binaries;

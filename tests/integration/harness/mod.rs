@@ -13,7 +13,9 @@
 
 mod cluster;
 mod database;
+mod programs;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
 pub use database::Database;
+pub use programs::{Outcome, psql, psql_file, rowcast, rowcast_with_input};
