@@ -126,7 +126,8 @@ fn ingest(
         config::Wake::Notify => Wake::Notify,
         config::Wake::Poll => Wake::Poll,
     };
-    Ok(Ingest { database, listen, wake, hub: hub.clone(), health: health.clone() })
+    let (hub, health) = (hub.clone(), health.clone());
+    Ok(Ingest { database, listen, wake, fallback: FALLBACK, hub, health })
 }
 
 fn session_options(config: &Config) -> session::Options {
@@ -151,6 +152,9 @@ async fn wait_until_ready(mut health: watch::Receiver<Health>) {
     // Ingest holds the sender for as long as the daemon lives.
     let _ = health.wait_for(Health::is_ready).await;
 }
+
+/// Whatever happens to notifications, no change waits longer than this.
+const FALLBACK: Duration = Duration::from_secs(1);
 
 /// Protocol section 3.
 const HEARTBEAT: Duration = Duration::from_secs(25);

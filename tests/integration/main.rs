@@ -4,3 +4,7 @@ mod harness;
 
 mod install;
 mod scratch;
+
+mod delivery;
+mod wake_up;
+mod wire;
