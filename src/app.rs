@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::ingest::Ingest;
 use crate::ingest::pace::Wake;
 use crate::lifecycle::Health;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
-use crate::session::Services;
+use crate::session::{Services, Share};
 use crate::transport::accept::{self, Limits};
 use crate::transport::origin::{BadOrigin, Origins};
 use crate::transport::{self, ExtraRoutes, Routes};
@@ -56,6 +57,7 @@ impl Daemon {
             authenticator: Authenticator::new(&config.auth)?,
             access: Access::new(config.policies.clone()),
             options: Arc::new(session_options(config)),
+            share: Share::new(messages_per_minute(config)),
         });
         let (health, watched) = watch::channel(Health::Starting);
         let ingest = tokio::spawn(ingest(config, &hub, &health)?.run());
@@ -138,6 +140,10 @@ fn session_options(config: &Config) -> session::Options {
         max_message_bytes: config.limits.message_bytes.as_usize(),
         leeway: config.auth.leeway,
     }
+}
+
+fn messages_per_minute(config: &Config) -> NonZeroU32 {
+    NonZeroU32::new(config.limits.messages_per_minute).unwrap_or(NonZeroU32::MIN)
 }
 
 fn accept_limits(config: &Config) -> Limits {

@@ -6,5 +6,6 @@ mod install;
 mod scratch;
 
 mod delivery;
+mod hostile;
 mod wake_up;
 mod wire;

@@ -136,6 +136,26 @@ async fn subscriptions_are_limited_for_each_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_has_one_share_of_messages_over_all_connections() {
+    let world = World::with("limits = { messages_per_minute = 30 }").await;
+    let (mut first, mut second) = (world.client("ana").await, world.client("ana").await);
+    let mut other = world.client("ben").await;
+    for _ in 0..15 {
+        for client in [&mut first, &mut second] {
+            assert_eq!(client.ask(json!({ "type": "ping" })).await["type"], "pong");
+        }
+    }
+    let refusal = second.ask(json!({ "type": "ping" })).await;
+    assert_eq!(refusal["code"], "rate_limited", "{refusal}");
+    assert!(refusal["retry_after_ms"].as_u64().unwrap() > 0);
+    assert_eq!(other.ask(json!({ "type": "ping" })).await["type"], "pong");
+    for _ in 0..30 {
+        second.send(json!({ "type": "ping" })).await;
+    }
+    assert_eq!(second.close_code().await, 4429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_other_sites_are_refused_before_their_credential_is_looked_at() {
     let world = World::with(r#"server = { allowed_origins = ["https://app.example.com"] }"#).await;
     let (address, token) = (world.daemon.address(), world.token("ana"));

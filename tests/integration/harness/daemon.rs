@@ -59,6 +59,12 @@ impl World {
         client
     }
 
+    /// `None` where the daemon has no seat.
+    pub async fn try_client(&self, user: &str) -> Option<Client> {
+        let headers = [("authorization", format!("Bearer {}", self.token(user)))];
+        Client::try_connect(self.daemon.address(), "", &headers).await.ok()
+    }
+
     /// The same, subscribed to these channels.
     pub async fn subscriber(&self, user: &str, channels: &[&str]) -> Client {
         let mut client = self.client(user).await;
