@@ -7,5 +7,6 @@ mod scratch;
 
 mod delivery;
 mod hostile;
+mod resume;
 mod wake_up;
 mod wire;
