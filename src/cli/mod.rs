@@ -32,6 +32,7 @@ enum Command {
     Token(token::Args),
 }
 
+#[allow(clippy::unused_async, reason = "most commands wait for a server")]
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Config(args) => config::run(args, settings),

@@ -37,9 +37,8 @@ impl<'a> Document<'a> {
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Place::File { path: self.path.clone(), line }
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        Place::File { path: self.path.clone(), line: 1 + before.matches('\n').count() }
     }
 }
 
@@ -177,15 +176,13 @@ impl<'a> Reader<'a> {
         let mut row = T::default();
         let place = self.document.place(value.span().start);
         let table = value.get_ref().as_table();
-        self.findings.places.insert(path.clone(), place.clone());
+        self.findings.places.insert(path.clone(), place);
         self.table = (path.clone(), table);
         row.visit(self);
-        match table {
-            Some(table) => self.report_unknown(table, &path),
-            None => {
-                let message = "must be a table".to_owned();
-                self.findings.faults.push(Fault { place, key: path, message });
-            }
+        if let Some(table) = table {
+            self.report_unknown(table, &path);
+        } else {
+            self.findings.fault(&path, "must be a table");
         }
         row
     }

@@ -227,7 +227,7 @@ impl Setting for Map<String, Value> {
     }
 
     fn show(&self) -> String {
-        let entry = |(key, value): (&String, &Value)| format!("{} = {value}", quoted(key));
+        let entry = |(key, value): (&String, &Value)| format!("{} = {value}", bare_or_quoted(key));
         let entries: Vec<String> = self.iter().map(entry).collect();
         if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
     }
@@ -329,6 +329,11 @@ impl<T: Copy + PartialEq> Setting for Choice<'_, T> {
         let choice = self.1.iter().find(|(_, value)| value == self.0);
         quoted(choice.map_or(MASK, |(name, _)| name))
     }
+}
+
+fn bare_or_quoted(key: &str) -> String {
+    let bare = key.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    if bare && !key.is_empty() { key.to_owned() } else { quoted(key) }
 }
 
 pub(super) fn quoted(text: &str) -> String {

@@ -40,7 +40,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
     for (unit, size) in TIMES.iter().filter(|(unit, _)| *unit != "d") {
         let count = millis / u128::from(*size);
         if count > 0 {
-            text.push_str(&format!("{count}{unit}"));
+            text.extend([count.to_string().as_str(), unit]);
         }
         millis %= u128::from(*size);
     }
@@ -54,7 +54,8 @@ pub(super) fn parse_size(text: &str) -> Option<ByteSize> {
 }
 
 pub(super) fn show_size(size: ByteSize) -> String {
-    let unit = SIZES.iter().find(|(unit, bytes)| unit.ends_with("iB") && size.0 % bytes == 0);
+    let unit =
+        SIZES.iter().find(|(unit, bytes)| unit.ends_with("iB") && size.0.is_multiple_of(*bytes));
     match unit {
         Some((unit, bytes)) if size.0 > 0 => format!("{}{unit}", size.0 / bytes),
         _ => format!("{}B", size.0),
