@@ -5,6 +5,8 @@
 
 mod config;
 mod output;
+mod serve;
+mod tail;
 mod token;
 
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Tail(tail::Args),
     Config(config::Args),
     Token(token::Args),
 }
@@ -35,6 +39,8 @@ enum Command {
 #[allow(clippy::unused_async, reason = "most commands wait for a server")]
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
+        Command::Serve(args) => serve::run(args, settings).await,
+        Command::Tail(args) => tail::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),
     }

@@ -4,6 +4,7 @@
 //! construction. Invariant: a name is 1 to 200 bytes of segments joined by `:`, each segment one or
 //! more of `A-Z a-z 0-9 _ - . @`.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -30,6 +31,13 @@ impl Channel {
     /// Whether the name belongs to the service itself and no client may use it.
     pub fn is_reserved(&self) -> bool {
         is_reserved(&self.0)
+    }
+}
+
+/// So that a table keyed by channel can be asked with a prefix of a name.
+impl Borrow<str> for Channel {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -6,6 +6,8 @@
 /// One reason for closing a connection. See section 3 of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
+    /// The client closes; its code goes back to it (RFC 6455 section 5.5.1).
+    Answer(u16),
     /// The service is going away.
     GoingAway,
     /// The service restarts.
@@ -35,6 +37,7 @@ pub enum CloseReason {
 impl CloseReason {
     pub const fn code(self) -> u16 {
         match self {
+            Self::Answer(code) => code,
             Self::GoingAway => 1001,
             Self::BrokenFraming => 1002,
             Self::Binary => 1003,
@@ -53,6 +56,7 @@ impl CloseReason {
     /// The reason text of the close frame: at most 123 bytes (RFC 6455 section 5.5).
     pub const fn text(self) -> &'static str {
         match self {
+            Self::Answer(_) => "",
             Self::GoingAway => "server going away",
             Self::BrokenFraming => "protocol error",
             Self::Binary => "send text frames",

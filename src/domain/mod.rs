@@ -10,5 +10,6 @@ pub mod message;
 pub mod policy;
 pub mod position;
 pub mod principal;
+pub mod routes;
 pub mod session;
 pub mod snapshot;

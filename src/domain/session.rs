@@ -1,1 +1,586 @@
-//! To come.
+//! One connection's decisions: who it is, what it may ask, when it ends.
+//!
+//! In: [`Input`] and the time. Out: [`Effect`]s, in the order in which they are to happen. Invariant: pure; it asks
+//! for a credential to be verified or a subscription to be judged, and never does so itself.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::channel::Pattern;
+use super::close::CloseReason;
+use super::message::{
+    BadRequest, ClientMessage, ErrorCode, Reference, Refusal, Request, ServerMessage, Subscribe,
+};
+use super::principal::Principal;
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub heartbeat: Duration,
+    /// From the connection to the first `auth`, where no credential came with the request.
+    pub auth_timeout: Duration,
+    pub subscriptions: usize,
+    pub max_message_bytes: usize,
+    /// How long a token is still good after its end.
+    pub leeway: Duration,
+}
+
+#[derive(Debug)]
+pub enum Input {
+    /// What the client sent.
+    Request(Result<Request, BadRequest>),
+    /// The answer to [`Effect::Verify`].
+    Verified { reference: Option<Reference>, principal: Option<Principal> },
+    /// The answer to [`Effect::Authorize`].
+    Judged { reference: Option<Reference>, subscribe: Subscribe, allowed: bool },
+    /// The answer to [`Effect::Review`].
+    Reviewed { pattern: Pattern, allowed: bool },
+    /// The time [`Session::deadline`] named has come.
+    Tick,
+}
+
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    Send(ServerMessage),
+    Ping,
+    /// Have the credential checked, and answer with [`Input::Verified`].
+    Verify {
+        reference: Option<Reference>,
+        token: String,
+    },
+    /// From now on events for this user reach the connection.
+    Identify(Arc<Principal>),
+    /// Have the subscription judged, and answer with [`Input::Judged`].
+    Authorize {
+        reference: Option<Reference>,
+        subscribe: Subscribe,
+    },
+    /// Have a subscription that is in force judged again, and answer with [`Input::Reviewed`].
+    Review(Pattern),
+    /// Register, and answer `ok` in the same step.
+    Subscribe {
+        reference: Option<Reference>,
+        subscribe: Subscribe,
+    },
+    Unsubscribe(Pattern),
+    Close(CloseReason),
+}
+
+/// The time of the two clocks: one that never jumps, for intervals, and one that tokens are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub instant: Instant,
+    pub clock: SystemTime,
+}
+
+#[derive(Debug)]
+pub struct Session {
+    id: Box<str>,
+    options: Arc<Options>,
+    phase: Phase,
+    subscriptions: HashSet<Pattern>,
+    last_heard: Instant,
+    next_ping: Instant,
+    unreadable: Unreadable,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Nobody yet; closed at this time.
+    Waiting(Instant),
+    Open(Open),
+    Closed,
+}
+
+#[derive(Debug)]
+struct Open {
+    principal: Arc<Principal>,
+    /// When the client is told that its token ends, and when it ends.
+    expiry: Option<Expiry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Expiry {
+    warn: Option<Instant>,
+    end: Instant,
+}
+
+/// Frames that were no JSON object, in the current minute.
+#[derive(Debug)]
+struct Unreadable {
+    since: Instant,
+    count: u32,
+}
+
+impl Session {
+    /// A connection whose request carried a credential has its principal from the start.
+    pub fn new(
+        id: Box<str>,
+        options: Arc<Options>,
+        principal: Option<Principal>,
+        now: Now,
+    ) -> (Self, Vec<Effect>) {
+        let mut session = Self {
+            id,
+            phase: Phase::Waiting(now.instant + options.auth_timeout),
+            subscriptions: HashSet::new(),
+            last_heard: now.instant,
+            next_ping: now.instant + options.heartbeat,
+            unreadable: Unreadable { since: now.instant, count: 0 },
+            options,
+        };
+        let mut effects = Vec::new();
+        if let Some(principal) = principal {
+            session.open(principal, now, &mut effects);
+        }
+        (session, effects)
+    }
+
+    /// Anything that came from the client, a pong included, shows that it is there.
+    pub const fn heard(&mut self, now: Now) {
+        self.last_heard = now.instant;
+    }
+
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            _ if matches!(self.phase, Phase::Closed) => {}
+            Input::Request(Ok(request)) => self.request(request, &mut effects),
+            Input::Request(Err(bad)) => self.bad_request(bad, now, &mut effects),
+            Input::Verified { reference, principal } => {
+                self.verified(reference, principal, now, &mut effects);
+            }
+            Input::Judged { reference, subscribe, allowed } => {
+                self.judged(reference, subscribe, allowed, &mut effects);
+            }
+            Input::Reviewed { pattern, allowed } => self.reviewed(pattern, allowed, &mut effects),
+            Input::Tick => self.tick(now, &mut effects),
+        }
+        effects
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub fn deadline(&self) -> Instant {
+        let beat = self.next_ping.min(self.silence_ends());
+        match &self.phase {
+            Phase::Waiting(until) => beat.min(*until),
+            Phase::Open(Open { expiry: Some(expiry), .. }) => {
+                beat.min(expiry.warn.unwrap_or(expiry.end))
+            }
+            Phase::Open(_) | Phase::Closed => beat,
+        }
+    }
+
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        match &self.phase {
+            Phase::Open(open) => Some(&open.principal),
+            Phase::Waiting(_) | Phase::Closed => None,
+        }
+    }
+
+    fn request(&mut self, request: Request, effects: &mut Vec<Effect>) {
+        let reference = request.reference;
+        match request.body {
+            ClientMessage::Ping => effects.push(send(ServerMessage::Pong { reference })),
+            ClientMessage::Auth { token } => effects.push(Effect::Verify { reference, token }),
+            _ if self.principal().is_none() => {
+                let message = "send auth with a token first";
+                effects.push(refuse(Refusal::new(reference, ErrorCode::Unauthorized, message)));
+            }
+            ClientMessage::Subscribe(subscribe) => self.subscribe(reference, subscribe, effects),
+            ClientMessage::Unsubscribe { pattern } => {
+                self.unsubscribe(reference, pattern, effects);
+            }
+        }
+    }
+
+    fn subscribe(
+        &self,
+        reference: Option<Reference>,
+        subscribe: Subscribe,
+        effects: &mut Vec<Effect>,
+    ) {
+        let limit = self.options.subscriptions;
+        if self.subscriptions.len() >= limit && !self.subscriptions.contains(&subscribe.pattern) {
+            let message = format!("a connection has at most {limit} subscriptions");
+            let refusal = Refusal::new(reference, ErrorCode::TooManySubscriptions, message);
+            effects.push(refuse(refusal.on(subscribe.pattern.to_string())));
+        } else {
+            effects.push(Effect::Authorize { reference, subscribe });
+        }
+    }
+
+    fn judged(
+        &mut self,
+        reference: Option<Reference>,
+        subscribe: Subscribe,
+        allowed: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        if allowed {
+            self.subscriptions.insert(subscribe.pattern.clone());
+            effects.push(Effect::Subscribe { reference, subscribe });
+        } else {
+            self.forbid(reference, subscribe.pattern, effects);
+        }
+    }
+
+    fn reviewed(&mut self, pattern: Pattern, allowed: bool, effects: &mut Vec<Effect>) {
+        if !allowed && self.subscriptions.contains(&pattern) {
+            self.forbid(None, pattern, effects);
+        }
+    }
+
+    /// The same answer for a channel that exists and one that doesn't.
+    fn forbid(
+        &mut self,
+        reference: Option<Reference>,
+        pattern: Pattern,
+        effects: &mut Vec<Effect>,
+    ) {
+        let message = "this token may not subscribe to this channel";
+        let channel = pattern.to_string();
+        let refusal = Refusal::new(reference, ErrorCode::Forbidden, message).on(channel);
+        if self.subscriptions.remove(&pattern) {
+            effects.push(Effect::Unsubscribe(pattern));
+        }
+        effects.push(refuse(refusal));
+    }
+
+    fn unsubscribe(
+        &mut self,
+        reference: Option<Reference>,
+        pattern: Pattern,
+        effects: &mut Vec<Effect>,
+    ) {
+        if self.subscriptions.remove(&pattern) {
+            effects.push(Effect::Unsubscribe(pattern.clone()));
+            effects.push(send(ServerMessage::Unsubscribed { reference, pattern }));
+        } else {
+            let message = "this connection is not subscribed to this channel";
+            let refusal = Refusal::new(reference, ErrorCode::NotSubscribed, message);
+            effects.push(refuse(refusal.on(pattern.to_string())));
+        }
+    }
+
+    fn bad_request(&mut self, bad: BadRequest, now: Now, effects: &mut Vec<Effect>) {
+        effects.push(refuse(bad.refusal));
+        if bad.unreadable && self.unreadable.one_more(now.instant) >= MAX_UNREADABLE {
+            self.close(CloseReason::ProtocolErrors, effects);
+        }
+    }
+
+    fn verified(
+        &mut self,
+        reference: Option<Reference>,
+        principal: Option<Principal>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        match (&self.phase, principal) {
+            (Phase::Closed, _) => {}
+            (_, None) => self.close(CloseReason::Unauthorized, effects),
+            (Phase::Open(open), Some(new)) if open.is_another_user(&new) => {
+                let message = "the token is another user's; open another connection for them";
+                effects.push(refuse(Refusal::new(reference, ErrorCode::Unauthorized, message)));
+            }
+            (Phase::Open(_), Some(new)) => {
+                self.identify(new, now, effects);
+                self.authenticated(reference, effects);
+                effects.extend(self.subscriptions.iter().cloned().map(Effect::Review));
+            }
+            (Phase::Waiting(_), Some(new)) => {
+                self.open(new, now, effects);
+                self.authenticated(reference, effects);
+            }
+        }
+    }
+
+    fn open(&mut self, principal: Principal, now: Now, effects: &mut Vec<Effect>) {
+        self.identify(principal, now, effects);
+        effects.push(send(ServerMessage::Welcome {
+            session: self.id.clone(),
+            user: self.user(),
+            heartbeat_ms: millis(self.options.heartbeat),
+            max_message_bytes: self.options.max_message_bytes,
+        }));
+    }
+
+    fn identify(&mut self, principal: Principal, now: Now, effects: &mut Vec<Effect>) {
+        let principal = Arc::new(principal);
+        let expiry = self.expiry(&principal, now);
+        effects.push(Effect::Identify(Arc::clone(&principal)));
+        self.phase = Phase::Open(Open { principal, expiry });
+    }
+
+    fn authenticated(&self, reference: Option<Reference>, effects: &mut Vec<Effect>) {
+        effects.push(send(ServerMessage::Authenticated { reference, user: self.user() }));
+    }
+
+    fn user(&self) -> Option<Arc<str>> {
+        self.principal().and_then(|principal| principal.user.clone())
+    }
+
+    fn tick(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if now.instant >= self.silence_ends() {
+            return self.close(CloseReason::NoHeartbeat, effects);
+        }
+        if self.has_ended(now.instant) {
+            return self.close(CloseReason::Unauthorized, effects);
+        }
+        if let Some(left) = self.warning_due(now.instant) {
+            effects.push(send(ServerMessage::TokenExpiring { in_ms: millis(left) }));
+        }
+        if now.instant >= self.next_ping {
+            self.next_ping = now.instant + self.options.heartbeat;
+            effects.push(Effect::Ping);
+        }
+    }
+
+    fn has_ended(&self, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Waiting(until) => now >= *until,
+            Phase::Open(open) => open.expiry.is_some_and(|expiry| now >= expiry.end),
+            Phase::Closed => false,
+        }
+    }
+
+    fn warning_due(&mut self, now: Instant) -> Option<Duration> {
+        let Phase::Open(Open { expiry: Some(expiry), .. }) = &mut self.phase else { return None };
+        expiry.warn.take_if(|warn| now >= *warn)?;
+        Some(expiry.end.saturating_duration_since(now))
+    }
+
+    fn expiry(&self, principal: &Principal, now: Now) -> Option<Expiry> {
+        let left = principal.expires_at?.duration_since(now.clock).unwrap_or_default();
+        let end = now.instant + left + self.options.leeway;
+        Some(Expiry { warn: Some(now.instant + left.saturating_sub(EXPIRY_WARNING)), end })
+    }
+
+    fn close(&mut self, reason: CloseReason, effects: &mut Vec<Effect>) {
+        self.phase = Phase::Closed;
+        effects.push(Effect::Close(reason));
+    }
+
+    fn silence_ends(&self) -> Instant {
+        self.last_heard + 2 * self.options.heartbeat
+    }
+}
+
+impl Open {
+    /// Somebody anonymous may still say who they are.
+    fn is_another_user(&self, new: &Principal) -> bool {
+        self.principal.user.is_some() && self.principal.user != new.user
+    }
+}
+
+impl Unreadable {
+    fn one_more(&mut self, now: Instant) -> u32 {
+        if now.duration_since(self.since) >= Duration::from_secs(60) {
+            *self = Self { since: now, count: 0 };
+        }
+        self.count += 1;
+        self.count
+    }
+}
+
+const fn send(message: ServerMessage) -> Effect {
+    Effect::Send(message)
+}
+
+const fn refuse(refusal: Refusal) -> Effect {
+    Effect::Send(ServerMessage::Refused(refusal))
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// Protocol section 3: ten in a minute end the connection.
+const MAX_UNREADABLE: u32 = 10;
+
+/// Protocol section 2: `token_expiring` comes this long before the end.
+const EXPIRY_WARNING: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEARTBEAT: Duration = Duration::from_secs(25);
+
+    fn now() -> Now {
+        Now {
+            instant: Instant::now(),
+            clock: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000),
+        }
+    }
+
+    fn after(now: Now, seconds: u64) -> Now {
+        let passed = Duration::from_secs(seconds);
+        Now { instant: now.instant + passed, clock: now.clock + passed }
+    }
+
+    fn ana(now: Now, life: u64) -> Principal {
+        Principal {
+            user: Some("ana".into()),
+            expires_at: Some(now.clock + Duration::from_secs(life)),
+            ..Principal::default()
+        }
+    }
+
+    fn session(principal: Option<Principal>, now: Now) -> Session {
+        let options = Options {
+            heartbeat: HEARTBEAT,
+            auth_timeout: Duration::from_secs(10),
+            subscriptions: 2,
+            max_message_bytes: 65536,
+            leeway: Duration::from_secs(5),
+        };
+        Session::new("s".into(), options.into(), principal, now).0
+    }
+
+    fn ask(session: &mut Session, body: ClientMessage, now: Now) -> Vec<Effect> {
+        session.handle(Input::Request(Ok(Request { reference: None, body })), now)
+    }
+
+    fn to(channel: &str) -> Subscribe {
+        Subscribe { pattern: Pattern::parse(channel).unwrap(), after: None }
+    }
+
+    fn judge(session: &mut Session, channel: &str, allowed: bool, now: Now) -> Vec<Effect> {
+        session.handle(Input::Judged { reference: None, subscribe: to(channel), allowed }, now)
+    }
+
+    fn code(effects: &[Effect]) -> Option<ErrorCode> {
+        effects.iter().find_map(|effect| match effect {
+            Effect::Send(ServerMessage::Refused(refusal)) => Some(refusal.code),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn a_credential_of_the_request_is_welcomed_at_once() {
+        let now = now();
+        let options = session(None, now).options;
+        let (_, effects) = Session::new("s".into(), options, Some(ana(now, 60)), now);
+        assert!(matches!(
+            &effects[..],
+            [Effect::Identify(_), Effect::Send(ServerMessage::Welcome { .. })]
+        ));
+    }
+
+    #[test]
+    fn nothing_but_auth_and_ping_is_heard_before_auth() {
+        let now = now();
+        let mut session = session(None, now);
+        let effects = ask(&mut session, ClientMessage::Subscribe(to("a")), now);
+        assert_eq!(code(&effects), Some(ErrorCode::Unauthorized));
+        assert!(matches!(
+            &ask(&mut session, ClientMessage::Auth { token: "t".into() }, now)[..],
+            [Effect::Verify { .. }]
+        ));
+    }
+
+    #[test]
+    fn a_connection_that_never_says_who_it_is_ends() {
+        let now = now();
+        let mut session = session(None, now);
+        assert_eq!(session.deadline(), after(now, 10).instant);
+        let effects = session.handle(Input::Tick, after(now, 10));
+        assert_eq!(effects, [Effect::Close(CloseReason::Unauthorized)]);
+    }
+
+    #[test]
+    fn a_refused_token_ends_the_connection() {
+        let now = now();
+        let mut session = session(Some(ana(now, 60)), now);
+        let effects = session.handle(Input::Verified { reference: None, principal: None }, now);
+        assert_eq!(effects, [Effect::Close(CloseReason::Unauthorized)]);
+        assert_eq!(ask(&mut session, ClientMessage::Ping, now), []);
+    }
+
+    #[test]
+    fn subscriptions_are_judged_and_counted() {
+        let now = now();
+        let mut session = session(Some(ana(now, 60)), now);
+        let effects = ask(&mut session, ClientMessage::Subscribe(to("a")), now);
+        assert!(matches!(&effects[..], [Effect::Authorize { .. }]));
+        assert_eq!(code(&judge(&mut session, "a", false, now)), Some(ErrorCode::Forbidden));
+        for channel in ["a", "b"] {
+            let effects = judge(&mut session, channel, true, now);
+            assert!(matches!(&effects[..], [Effect::Subscribe { .. }]));
+        }
+        let third = ask(&mut session, ClientMessage::Subscribe(to("c")), now);
+        assert_eq!(code(&third), Some(ErrorCode::TooManySubscriptions));
+        let again = ask(&mut session, ClientMessage::Subscribe(to("b")), now);
+        assert!(matches!(&again[..], [Effect::Authorize { .. }]), "replacing is no third one");
+    }
+
+    #[test]
+    fn a_new_token_of_the_same_user_has_every_subscription_reviewed() {
+        let now = now();
+        let mut session = session(Some(ana(now, 60)), now);
+        judge(&mut session, "a", true, now);
+        let verified = Input::Verified { reference: None, principal: Some(ana(now, 600)) };
+        let effects = session.handle(verified, now);
+        let pattern = Pattern::parse("a").unwrap();
+        assert_eq!(effects.last(), Some(&Effect::Review(pattern.clone())));
+
+        let refused = Input::Reviewed { pattern: pattern.clone(), allowed: false };
+        let effects = session.handle(refused, now);
+        assert_eq!(effects.first(), Some(&Effect::Unsubscribe(pattern)));
+        assert_eq!(code(&effects), Some(ErrorCode::Forbidden));
+    }
+
+    #[test]
+    fn a_token_of_somebody_else_changes_nothing() {
+        let now = now();
+        let mut session = session(Some(ana(now, 60)), now);
+        let ben = Principal { user: Some("ben".into()), ..Principal::default() };
+        let verified = Input::Verified { reference: None, principal: Some(ben) };
+        assert_eq!(code(&session.handle(verified, now)), Some(ErrorCode::Unauthorized));
+        assert_eq!(session.user().as_deref(), Some("ana"));
+    }
+
+    #[test]
+    fn the_end_of_a_token_is_announced_once_and_enforced() {
+        let now = now();
+        let mut session = session(Some(ana(now, 40)), now);
+        assert_eq!(session.deadline(), after(now, 10).instant);
+        let effects = session.handle(Input::Tick, after(now, 10));
+        assert_eq!(effects, [send(ServerMessage::TokenExpiring { in_ms: 35_000 })]);
+        assert_eq!(session.handle(Input::Tick, after(now, 11)), []);
+        session.heard(after(now, 40));
+        let effects = session.handle(Input::Tick, after(now, 45));
+        assert_eq!(effects, [Effect::Close(CloseReason::Unauthorized)]);
+    }
+
+    #[test]
+    fn two_silent_heartbeats_end_the_connection_and_a_pong_keeps_it() {
+        let start = now();
+        let mut session = session(Some(Principal::anonymous()), start);
+        assert_eq!(session.handle(Input::Tick, after(start, 25)), [Effect::Ping]);
+        session.heard(after(start, 26));
+        assert_eq!(session.handle(Input::Tick, after(start, 50)), [Effect::Ping]);
+        let effects = session.handle(Input::Tick, after(start, 76));
+        assert_eq!(effects, [Effect::Close(CloseReason::NoHeartbeat)]);
+    }
+
+    #[test]
+    fn ten_unreadable_frames_in_a_minute_end_the_connection() {
+        let start = now();
+        let mut session = session(Some(ana(start, 600)), start);
+        let mut bad = |second: u64| {
+            let refusal = Refusal::new(None, ErrorCode::BadMessage, "");
+            let input = Input::Request(Err(BadRequest { unreadable: true, refusal }));
+            session.handle(input, after(start, second))
+        };
+        for _ in 0..9 {
+            assert_eq!(code(&bad(0)), Some(ErrorCode::BadMessage));
+        }
+        for _ in 0..9 {
+            bad(61);
+        }
+        assert_eq!(bad(62).last(), Some(&Effect::Close(CloseReason::ProtocolErrors)));
+    }
+}

@@ -1,1 +1,90 @@
-//! To come.
+//! The hub: every subscription of this node, and the way of an event to the sockets of its subscribers.
+//!
+//! In: batches from `ingest`, commands of sessions. Out: bytes to each [`Sink`]. Invariant: what a session
+//! asked before a batch came is in force when the batch is delivered, because both pass one queue.
+
+mod outbox;
+mod shard;
+mod subscriber;
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use shard::HubOptions;
+pub use subscriber::Subscriber;
+
+use crate::domain::event::{Batch, Event};
+use crate::domain::message::{ResetReason, SystemEvent};
+use crate::protocol::Wire;
+use shard::{Command, Shard};
+
+/// Where the hub writes: a socket that never makes the writer wait.
+pub trait Sink: Send + Sync + 'static {
+    /// Writes as much as the socket takes now; [`io::ErrorKind::WouldBlock`] when it takes nothing.
+    fn try_write(&self, frames: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Resolves when the socket may take more.
+    fn writable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>>;
+
+    /// Says that nothing more will be written.
+    fn finish(&self);
+
+    /// Ends the connection in both directions at once.
+    fn abort(&self);
+}
+
+/// The handle to the hub; clones share it.
+#[derive(Clone)]
+pub struct Hub {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Hub {
+    /// Starts the hub on the current runtime; it ends when the last handle is gone.
+    pub fn start(options: HubOptions) -> Self {
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        tokio::spawn(Shard::new(options, commands.downgrade()).run(queue));
+        Self { commands }
+    }
+
+    /// Takes a socket in; it leaves when the handle is dropped.
+    pub async fn join(&self, sink: Arc<dyn Sink>, wire: &'static dyn Wire) -> Option<Subscriber> {
+        let (reply, key) = oneshot::channel();
+        self.commands.send(Command::Join { sink, wire, reply }).await.ok()?;
+        Some(Subscriber::new(self.commands.clone(), key.await.ok()?))
+    }
+
+    /// Delivers a batch of the log and moves the position to its end.
+    pub async fn publish(&self, batch: Batch) {
+        let _ = self.commands.send(Command::Publish(Arc::new(batch))).await;
+    }
+
+    /// Delivers events that are in no log.
+    pub async fn publish_unlogged(&self, events: Vec<Event>) {
+        let _ = self.commands.send(Command::PublishUnlogged(events)).await;
+    }
+
+    /// Tells every subscription that events may be missing.
+    pub async fn reset(&self, reason: ResetReason) {
+        let _ = self.commands.send(Command::Reset(reason)).await;
+    }
+
+    /// Tells every session.
+    pub async fn announce(&self, event: SystemEvent) {
+        let _ = self.commands.send(Command::Announce(event)).await;
+    }
+
+    /// Tells every session that the service stops, and closes each once its queue is written.
+    pub async fn drain(&self) {
+        let (done, finished) = oneshot::channel();
+        let _ = self.commands.send(Command::Drain { done }).await;
+        let _ = finished.await;
+    }
+}
+
+/// Commands waiting for the shard. Full, it makes sessions and ingest wait, which is how load is pushed back to
+/// clients and to the log.
+const COMMAND_QUEUE: usize = 4096;

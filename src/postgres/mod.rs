@@ -1,1 +1,18 @@
-//! To come.
+//! Everything that speaks to PostgreSQL.
+//!
+//! In: connection strings, SQL files, the event log. Out: connections, batches of events, answers.
+//! Invariant: nothing above this room sees a query, and nothing here knows who is subscribed.
+
+pub mod connect;
+pub mod error;
+mod parameters;
+mod pool;
+mod target;
+mod tls;
+
+pub mod event_log;
+pub mod identity;
+pub mod listener;
+
+pub mod scratch;
+pub mod server_binaries;

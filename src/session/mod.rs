@@ -1,1 +1,155 @@
-//! To come.
+//! Runs one connection: performs what `domain::session` decides.
+//!
+//! In: messages that a transport read, and the passing of time. Out: commands to the hub. Invariant: decisions are
+//! made in `domain::session` only; here they are carried out, in their order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crate::access::Access;
+use crate::auth::{Authenticator, Place};
+use crate::domain::channel::Pattern;
+use crate::domain::close::CloseReason;
+use crate::domain::message::ServerMessage;
+use crate::domain::policy::Action;
+use crate::domain::principal::Principal;
+use crate::domain::session::{Effect, Input, Now, Options, Session};
+use crate::hub::{Hub, Sink, Subscriber};
+use crate::protocol::Wire;
+
+/// What every session of this node shares.
+pub struct Services {
+    pub hub: Hub,
+    pub authenticator: Authenticator,
+    pub access: Access,
+    pub options: Arc<Options>,
+}
+
+/// One connection, from the upgrade to the last byte.
+pub struct Connection {
+    services: Arc<Services>,
+    wire: &'static dyn Wire,
+    subscriber: Subscriber,
+    session: Session,
+    closed: bool,
+}
+
+impl Connection {
+    /// `principal` is who the credential of the request named, if it carried one. `None` when the hub is gone.
+    pub async fn open(
+        services: Arc<Services>,
+        sink: Arc<dyn Sink>,
+        wire: &'static dyn Wire,
+        principal: Option<Principal>,
+    ) -> Option<Self> {
+        let subscriber = services.hub.join(sink, wire).await?;
+        let options = Arc::clone(&services.options);
+        let (session, effects) = Session::new(session_id(), options, principal, now());
+        let mut connection = Self { services, wire, subscriber, session, closed: false };
+        connection.perform(effects).await;
+        Some(connection)
+    }
+
+    pub async fn text(&mut self, text: &str) {
+        self.session.heard(now());
+        self.input(Input::Request(self.wire.decode(text))).await;
+    }
+
+    pub async fn ping(&mut self, payload: &[u8]) {
+        self.session.heard(now());
+        self.subscriber.send(self.wire.pong(payload)).await;
+    }
+
+    pub fn pong(&mut self) {
+        self.session.heard(now());
+    }
+
+    /// When [`Connection::tick`] is due.
+    pub fn deadline(&self) -> Instant {
+        self.session.deadline()
+    }
+
+    pub async fn tick(&mut self) {
+        self.input(Input::Tick).await;
+    }
+
+    /// Writes what is queued, then a close frame with this reason. Later calls change nothing.
+    pub async fn close(&mut self, reason: CloseReason) {
+        if !self.closed {
+            self.closed = true;
+            self.subscriber.close(reason).await;
+        }
+    }
+
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    async fn input(&mut self, input: Input) {
+        let effects = self.session.handle(input, now());
+        self.perform(effects).await;
+    }
+
+    /// An effect that asks a question puts what follows from the answer in its own place.
+    async fn perform(&mut self, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let Some(answer) = self.perform_one(effect).await else { continue };
+            for effect in self.session.handle(answer, now()).into_iter().rev() {
+                effects.push_front(effect);
+            }
+        }
+    }
+
+    async fn perform_one(&mut self, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Send(message) => self.send(&message).await,
+            Effect::Ping => self.subscriber.send(self.wire.ping()).await,
+            Effect::Identify(principal) => self.subscriber.identify(principal.user.clone()).await,
+            Effect::Subscribe { reference, subscribe } => {
+                self.subscriber.subscribe(subscribe.pattern, reference).await;
+            }
+            Effect::Unsubscribe(pattern) => self.subscriber.unsubscribe(pattern).await,
+            Effect::Close(reason) => self.close(reason).await,
+            Effect::Verify { reference, token } => {
+                let principal = self.verify(&token);
+                return Some(Input::Verified { reference, principal });
+            }
+            Effect::Authorize { reference, subscribe } => {
+                let allowed = self.may_subscribe(&subscribe.pattern);
+                return Some(Input::Judged { reference, subscribe, allowed });
+            }
+            Effect::Review(pattern) => {
+                let allowed = self.may_subscribe(&pattern);
+                return Some(Input::Reviewed { pattern, allowed });
+            }
+        }
+        None
+    }
+
+    async fn send(&self, message: &ServerMessage) {
+        self.subscriber.send(self.wire.message(message)).await;
+    }
+
+    fn verify(&self, token: &str) -> Option<Principal> {
+        self.services.authenticator.verify(token, Place::Message, SystemTime::now()).ok()
+    }
+
+    fn may_subscribe(&self, pattern: &Pattern) -> bool {
+        self.session.principal().is_some_and(|principal| {
+            self.services.access.decide(principal, pattern, Action::Subscribe).is_ok()
+        })
+    }
+}
+
+fn now() -> Now {
+    Now { instant: Instant::now(), clock: SystemTime::now() }
+}
+
+fn session_id() -> Box<str> {
+    use base64::Engine;
+    let mut bytes = [0u8; 9];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the system's source of randomness never fails here");
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes).into()
+}

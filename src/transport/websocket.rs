@@ -1,0 +1,188 @@
+//! Runs one upgraded socket.
+//!
+//! In: bytes of the client. Out: messages to its session, which answers through the hub. Invariant: an idle
+//! connection holds no buffer; bytes are read into the stack, and only a frame's missing rest is remembered.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+
+use super::accept::Seat;
+use super::upgrade::Upgraded;
+use crate::domain::close::CloseReason;
+use crate::domain::principal::Principal;
+use crate::hub::Sink;
+use crate::protocol::native::Native;
+use crate::protocol::websocket::{Decoder, Incoming};
+use crate::session::{Connection, Services};
+
+/// Serves the socket until either side closes it.
+pub async fn run(upgraded: Upgraded, services: Arc<Services>, principal: Option<Principal>) {
+    let stream = Arc::new(upgraded.stream);
+    let max_message_bytes = services.options.max_message_bytes;
+    let sink = Arc::new(SocketSink(Arc::clone(&stream)));
+    let Some(connection) = Connection::open(services, sink, &Native, principal).await else {
+        return;
+    };
+    let mut socket = Socket {
+        stream,
+        decoder: Decoder::new(max_message_bytes),
+        connection,
+        closing: None,
+        _seat: upgraded.seat,
+    };
+    socket.serve(&upgraded.early).await;
+}
+
+struct Socket {
+    stream: Arc<TcpStream>,
+    decoder: Decoder,
+    connection: Connection,
+    /// How long the client has to answer a close.
+    closing: Option<Instant>,
+    /// Free for the next connection once this one is over.
+    _seat: Seat,
+}
+
+impl Socket {
+    async fn serve(&mut self, early: &[u8]) {
+        let mut open = self.take(early).await;
+        while open {
+            open = match timeout_at(self.deadline().into(), self.stream.readable()).await {
+                Ok(Ok(())) => self.read().await,
+                Ok(Err(_)) => false,
+                Err(_due) => self.tick().await,
+            };
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        self.closing.unwrap_or_else(|| self.connection.deadline())
+    }
+
+    async fn tick(&mut self) -> bool {
+        if self.closing.is_some() {
+            return false;
+        }
+        self.connection.tick().await;
+        self.note_close();
+        true
+    }
+
+    async fn read(&mut self) -> bool {
+        match self.decode_some() {
+            Ok(incoming) => self.handle(incoming).await,
+            Err(Stop::Gone) => false,
+            Err(Stop::Broken(incoming, reason)) => {
+                self.handle(incoming).await && self.refuse(reason).await
+            }
+        }
+    }
+
+    async fn take(&mut self, early: &[u8]) -> bool {
+        let mut incoming = VecDeque::new();
+        match decode(&mut self.decoder, early, &mut incoming) {
+            Ok(()) => self.handle(incoming).await,
+            Err(reason) => self.handle(incoming).await && self.refuse(reason).await,
+        }
+    }
+
+    /// Not async, so that the buffer is no part of the connection's state.
+    fn decode_some(&mut self) -> Result<VecDeque<Incoming>, Stop> {
+        let mut buffer = [0; READ_BYTES];
+        let mut incoming = VecDeque::new();
+        match self.stream.try_read(&mut buffer) {
+            Ok(0) => Err(Stop::Gone),
+            Ok(count) => match decode(&mut self.decoder, &buffer[..count], &mut incoming) {
+                Ok(()) => Ok(incoming),
+                Err(reason) => Err(Stop::Broken(incoming, reason)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(incoming),
+            Err(_) => Err(Stop::Gone),
+        }
+    }
+
+    /// Whether the connection goes on.
+    async fn handle(&mut self, incoming: VecDeque<Incoming>) -> bool {
+        for message in incoming {
+            match message {
+                Incoming::Text(text) => self.connection.text(&text).await,
+                Incoming::Ping(payload) => self.connection.ping(&payload).await,
+                Incoming::Pong => self.connection.pong(),
+                Incoming::Close(code) => {
+                    let answer = CloseReason::Answer(code.unwrap_or(NORMAL));
+                    self.connection.close(answer).await;
+                    return false;
+                }
+            }
+        }
+        self.note_close();
+        true
+    }
+
+    async fn refuse(&mut self, reason: CloseReason) -> bool {
+        self.connection.close(reason).await;
+        self.note_close();
+        true
+    }
+
+    fn note_close(&mut self) {
+        if self.connection.is_closed() && self.closing.is_none() {
+            self.closing = Some(Instant::now() + CLOSE_ANSWER);
+        }
+    }
+}
+
+enum Stop {
+    Gone,
+    /// What came before the broken frame, and what is wrong with it.
+    Broken(VecDeque<Incoming>, CloseReason),
+}
+
+fn decode(
+    decoder: &mut Decoder,
+    mut bytes: &[u8],
+    incoming: &mut VecDeque<Incoming>,
+) -> Result<(), CloseReason> {
+    while let Some(message) = decoder.next(&mut bytes)? {
+        incoming.push_back(message);
+    }
+    Ok(())
+}
+
+/// The writing half, which the hub holds.
+struct SocketSink(Arc<TcpStream>);
+
+impl Sink for SocketSink {
+    fn try_write(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.0.try_write_vectored(frames)
+    }
+
+    fn writable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
+        Box::pin(self.0.writable())
+    }
+
+    fn finish(&self) {
+        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Write);
+    }
+
+    fn abort(&self) {
+        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
+    }
+}
+
+/// One read; requests are small, and what is longer takes a few reads more.
+const READ_BYTES: usize = 4096;
+
+/// The client's time to answer a close frame with its own.
+const CLOSE_ANSWER: Duration = Duration::from_secs(5);
+
+/// A close without a code is answered with this one (RFC 6455 section 7.4.1).
+const NORMAL: u16 = 1000;

@@ -1,0 +1,5 @@
+//! Tests against a real PostgreSQL: one private server for the run, one database for each test.
+
+mod harness;
+
+mod scratch;
