@@ -11,7 +11,6 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     check_openness(config, findings);
     check_algorithms(config, findings);
     check_claims(config, findings);
-    check_origins(config, findings);
     check_addresses(config, findings);
     check_filter(config, findings);
     if config.presence.timeout <= config.presence.heartbeat {
@@ -67,26 +66,6 @@ fn check_claims(config: &Config, findings: &mut Findings) {
             findings.fault(key, "must be the name of a claim, or names joined by dots");
         }
     }
-}
-
-fn check_origins(config: &Config, findings: &mut Findings) {
-    for origin in &config.server.allowed_origins {
-        if !is_origin(origin) {
-            let message = format!(
-                "{origin:?} is no origin: write scheme, host and port if any, in lower case and without a \
-                 path, as in \"https://app.example.com\""
-            );
-            findings.fault("server.allowed_origins", message);
-        }
-    }
-}
-
-/// As a browser sends it: RFC 6454 section 6.2.
-fn is_origin(text: &str) -> bool {
-    let host =
-        text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host);
-    let plain = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' ']);
-    host.is_some_and(plain) && !text.contains(|c: char| c.is_ascii_uppercase())
 }
 
 fn check_addresses(config: &Config, findings: &mut Findings) {
