@@ -24,7 +24,13 @@ pub enum Kind {
 /// An error of a statement, told with the server's own words.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", explain(.0))]
-pub struct QueryError(#[from] pub Error);
+pub struct QueryError(pub Error);
+
+impl From<Error> for QueryError {
+    fn from(error: Error) -> Self {
+        Self(error)
+    }
+}
 
 pub fn kind(error: &Error) -> Kind {
     let Some(code) = error.code() else {

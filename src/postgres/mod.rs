@@ -10,6 +10,9 @@ mod pool;
 mod target;
 mod tls;
 
+pub mod migrations;
+pub mod watches;
+
 pub mod event_log;
 pub mod identity;
 pub mod listener;

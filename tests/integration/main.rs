@@ -2,4 +2,10 @@
 
 mod harness;
 
+mod install;
 mod scratch;
+
+mod delivery;
+mod hostile;
+mod wake_up;
+mod wire;

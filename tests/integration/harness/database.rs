@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, mpsc};
 
+use rowcast::postgres::migrations::migrate;
+use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
 use super::cluster::cluster;
@@ -18,8 +20,18 @@ impl Database {
         Self::from_template("template0").await
     }
 
+    /// The schema `rowcast` in it, as the real migrator makes it.
+    pub async fn migrated() -> Self {
+        Self::from_template(template().await).await
+    }
+
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The major version of the server.
+    pub async fn version(&self) -> u32 {
+        cluster().await.version()
     }
 
     /// As the superuser, through the Unix socket.
@@ -72,6 +84,29 @@ impl Drop for Database {
     }
 }
 
+/// Made once; a copy of it costs less than a migration.
+async fn template() -> &'static str {
+    static TEMPLATE: OnceCell<()> = OnceCell::const_new();
+    TEMPLATE.get_or_init(make_template).await;
+    TEMPLATE_NAME
+}
+
+async fn make_template() {
+    let cluster = cluster().await;
+    let admin = connect(&cluster.url("postgres")).await;
+    let create = format!("create database {TEMPLATE_NAME} template template0");
+    admin.batch_execute(&create).await.expect("the superuser may create a database");
+    // A connection of its own, ended when it is dropped: a template must have no visitor.
+    let (mut client, connection) =
+        tokio_postgres::connect(&cluster.url(TEMPLATE_NAME), NoTls).await.expect("the server runs");
+    let connection = tokio::spawn(connection);
+    if let Err(error) = migrate(&mut client).await {
+        panic!("the template cannot be migrated: {error}");
+    }
+    drop(client);
+    connection.await.expect("the connection does not panic").expect("the connection ends well");
+}
+
 async fn connect(url: &str) -> Client {
     let (client, connection) = match tokio_postgres::connect(url, NoTls).await {
         Ok(connected) => connected,
@@ -101,3 +136,5 @@ fn drop_databases(names: &mpsc::Receiver<String>) {
         }
     });
 }
+
+const TEMPLATE_NAME: &str = "rowcast_template";

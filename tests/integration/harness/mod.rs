@@ -12,8 +12,13 @@
 #![allow(dead_code, reason = "not every test needs every part")]
 
 mod cluster;
+mod daemon;
 mod database;
+mod programs;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
+#[allow(unused_imports, reason = "as above")]
+pub use daemon::{Client, World};
 pub use database::Database;
+pub use programs::{Outcome, psql, psql_file, rowcast, rowcast_with_input};
