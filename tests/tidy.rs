@@ -124,9 +124,10 @@ fn code(text: &str) -> Vec<(usize, String)> {
                 .is_some_and(|next| declared(next).starts_with("mod ") && next.ends_with('{'))
     };
     let end = (0..lines.len()).find(is_tests).unwrap_or(lines.len());
-    let without_comment = |line: &str| match line.trim_start().starts_with("//") {
-        true => String::new(),
-        false => line.split(" // ").next().unwrap_or_default().to_owned(),
+    let without_comment = |line: &str| {
+        let is_comment = line.trim_start().starts_with("//");
+        let code = line.split(" // ").next().filter(|_| !is_comment);
+        code.unwrap_or_default().to_owned()
     };
     (1..).zip(lines[..end].iter().map(|line| without_comment(line))).collect()
 }

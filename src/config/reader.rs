@@ -172,17 +172,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_row<T: Table>(&mut self, path: String, value: &'a Spanned<DeValue<'a>>) -> T {
+    fn read_row<T: Table>(&mut self, path: &str, value: &'a Spanned<DeValue<'a>>) -> T {
         let mut row = T::default();
         let place = self.document.place(value.span().start);
         let table = value.get_ref().as_table();
-        self.findings.places.insert(path.clone(), place);
-        self.table = (path.clone(), table);
+        self.findings.places.insert(path.to_owned(), place);
+        self.table = (path.to_owned(), table);
         row.visit(self);
         if let Some(table) = table {
-            self.report_unknown(table, &path);
+            self.report_unknown(table, path);
         } else {
-            self.findings.fault(&path, "must be a table");
+            self.findings.fault(path, "must be a table");
         }
         row
     }
@@ -218,7 +218,7 @@ impl Visitor for Reader<'_> {
         self.findings.places.insert(name.to_owned(), self.document.place(key.span().start));
         let array = value.get_ref().as_array();
         for (index, value) in array.into_iter().flat_map(|array| array.iter()).enumerate() {
-            rows.push(self.read_row(format!("{name}[{}]", index + 1), value));
+            rows.push(self.read_row(&format!("{name}[{}]", index + 1), value));
         }
     }
 }
