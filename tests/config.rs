@@ -347,16 +347,25 @@ fn connection_strings_may_stand_in_files_of_their_own() {
 }
 
 #[test]
+fn a_connection_string_that_weighs_more_wins_over_a_file_and_the_other_way_round() {
+    let case = Case::new("[database]\nurl_file = \"url\"").file("url", "host=file");
+    let case = case.environment(&[("DATABASE_URL", "host=environment")]);
+    assert_eq!(case.config().database.url.expose(), "host=environment");
+    let case = Case::new("[database]\nurl = \"host=text\"").file("url", "host=file");
+    let case = case.environment(&[("ROWCAST__DATABASE__URL_FILE", "url")]);
+    assert_eq!(case.config().database.url.expose(), "host=file");
+}
+
+#[test]
 fn algorithms_and_keys_of_different_kinds_contradict_each_other() {
     let secret =
         Case::new("[auth]\nsecret_file = \"jwt\"\nalgorithms = [\"RS256\"]").file("jwt", SECRET);
-    assert!(
-        secret.faults()[0]
-            .starts_with("rowcast.toml:3: auth.algorithms: RS256 does not go with a secret")
-    );
+    assert!(secret.faults()[0].starts_with(
+        "rowcast.toml:3: auth.algorithms: RS256 in auth.algorithms does not go with a secret"
+    ));
     let public = Case::new("[auth]\npublic_key_file = \"pem\"").file("pem", "x").faults();
     assert!(
-        public[0].starts_with("default: auth.algorithms: HS256 does not go with a public key"),
+        public[0].starts_with("rowcast.toml:2: auth.public_key_file: HS256 in auth.algorithms does not go with a public"),
         "{public:?}"
     );
     let both =

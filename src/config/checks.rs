@@ -43,17 +43,15 @@ fn check_algorithms(config: &Config, findings: &mut Findings) {
         Some(AuthKey::PublicPem(_)) => config.auth.algorithms.iter().find(is_hmac),
         None => None,
     };
-    if let Some(wrong) = wrong {
-        let fit = match config.auth.key {
-            Some(AuthKey::PublicPem(_)) => {
-                "a public key: name the one that your issuer signs with, such as [\"ES256\"]"
-            }
-            _ => {
-                "a secret: use HS256, HS384 or HS512, or name a public key in auth.public_key_file"
-            }
-        };
-        findings.fault("auth.algorithms", format!("{wrong:?} does not go with {fit}"));
-    }
+    let Some(wrong) = wrong else { return };
+    let (file, fit) = match config.auth.key {
+        Some(AuthKey::PublicPem(_)) => ("auth.public_key_file", FIT_FOR_PUBLIC),
+        _ => ("auth.secret_file", FIT_FOR_SECRET),
+    };
+    // Where nobody chose the algorithms, the key is what was chosen.
+    let given = findings.weight("auth.algorithms").is_some();
+    let key = if given { "auth.algorithms" } else { file };
+    findings.fault(key, format!("{wrong:?} in auth.algorithms does not go with {fit}"));
 }
 
 fn check_claims(config: &Config, findings: &mut Findings) {
@@ -87,6 +85,10 @@ fn check_filter(config: &Config, findings: &mut Findings) {
     }
 }
 
+const FIT_FOR_PUBLIC: &str =
+    "a public key: name the one that your issuer signs with, such as [\"ES256\"]";
+const FIT_FOR_SECRET: &str =
+    "a secret: use HS256, HS384 or HS512, or name a public key in auth.public_key_file";
 const OPEN_WITHOUT_KEY: &str = "can be reached from other machines, yet no key says whose tokens count: \
     name one in auth.secret_file or auth.public_key_file, or listen on 127.0.0.1";
 const ANONYMOUS_ONLY: &str = "no key is set and others can reach this server: everybody gets what the policies without claims allow";

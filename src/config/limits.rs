@@ -1,6 +1,6 @@
 //! `[limits]`: what one client, user or address may take.
 
-use super::setting::{Count, Size};
+use super::bounded::{Count, Size};
 use super::{ByteSize, Visitor};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -61,9 +61,14 @@ impl Findings {
         self.warnings.push(warning);
     }
 
-    /// Whether anybody gave this key a value.
-    pub fn given(&self, key: &str) -> bool {
-        self.places.contains_key(key)
+    /// How much the value of this key counts; `None` where nobody gave one.
+    pub fn weight(&self, key: &str) -> Option<u8> {
+        self.places.get(key).map(|place| match place {
+            Place::Default => 0,
+            Place::File { .. } => 1,
+            Place::Environment(_) => 2,
+            Place::Flag => 3,
+        })
     }
 
     pub fn at(&self, key: &str, message: String) -> Fault {
