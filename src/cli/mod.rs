@@ -36,6 +36,7 @@ enum Command {
     Token(token::Args),
 }
 
+#[allow(clippy::unused_async, reason = "most commands wait for a server")]
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(args, settings).await,
