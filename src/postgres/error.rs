@@ -87,9 +87,13 @@ fn advice(code: &str) -> Option<&'static str> {
         }
         "3D000" => "create the database, or correct the name in the connection string",
         "42501" => "grant the right, or connect as a role that has it",
-        "3F000" | "42P01" | "42883" => {
+        "3F000" | "42883" => {
             "if rowcast is not installed in this database yet, run: rowcast migrate"
         }
+        "42P01" => {
+            "check the name, and write schema.table where the schema is not on the search path"
+        }
+
         "25006" => "connect to the primary",
         "53300" => "raise max_connections, or lower database.pool_size",
         "55P03" => {

@@ -4,3 +4,4 @@ mod harness;
 
 mod install;
 mod scratch;
+mod watch_command;

@@ -17,6 +17,8 @@ pub struct Database {
 impl Database {
     /// Nothing in it.
     pub async fn empty() -> Self {
+        // It keeps the role rowcast_owner: a test that uninstalls would take it from under one that installs.
+        template().await;
         Self::from_template("template0").await
     }
 

@@ -18,4 +18,4 @@ mod programs;
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
 pub use database::Database;
-pub use programs::{Outcome, psql, psql_file, rowcast, rowcast_with_input};
+pub use programs::{Outcome, psql, psql_file, rowcast};
