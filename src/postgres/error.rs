@@ -106,9 +106,12 @@ fn advice(code: &str) -> Option<&'static str> {
 }
 
 fn tls_advice(failure: &rustls::Error) -> &'static str {
-    use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+    use rustls::CertificateError::{
+        BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer,
+    };
     match failure {
-        rustls::Error::InvalidCertificate(UnknownIssuer) => {
+        // A bad signature is what another authority of the same name leaves.
+        rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
             "sslrootcert must name the certificate authority that signed the server's certificate"
         }
         rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {

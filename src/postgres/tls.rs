@@ -1,7 +1,7 @@
 //! Encryption to PostgreSQL: what each `sslmode` demands of the server's certificate.
 //!
 //! In: `sslmode` and `sslrootcert`. Out: a connector for tokio-postgres. Invariant: the modes demand what libpq's
-//! do; where a certificate is asked for, no failure of its check leads to an unencrypted connection.
+//! do; from `require` on, nothing leads to an unencrypted connection.
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,6 +2,8 @@
 
 mod harness;
 
+mod connect;
 mod install;
 mod scratch;
+mod tls;
 mod watch_command;
