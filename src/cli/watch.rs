@@ -7,6 +7,7 @@ use crate::postgres::watches::{Watch, watch, watch_sql};
 /// Watch a table: from now on its changes go out
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub struct Args {
     /// As SQL names it: orders, app.orders, '"Odd Name"'
     table: String,

@@ -40,10 +40,9 @@ pub fn kind(error: &Error) -> Kind {
     match (&code[..2], code) {
         // Wrong password, no right, a read-only role or standby.
         ("28", _) | (_, "42501" | "25006") => Kind::Denied,
-        // No such database or schema, no such table or function: not installed here, or half.
-        ("3D" | "3F", _) | (_, "42P01" | "42883" | "42703") => Kind::Misconfigured,
-        // Refusals of our own functions.
-        ("RC", _) => Kind::Misconfigured,
+        // No such database or schema, no such table or function: not installed here, or half. RC are the refusals
+        // of our own functions.
+        ("3D" | "3F" | "RC", _) | (_, "42P01" | "42883" | "42703") => Kind::Misconfigured,
         // Connection, transaction rollback, resources, locks, operator's intervention, disk.
         ("08" | "40" | "53" | "55" | "57" | "58", _) => Kind::Transient,
         _ => Kind::Bug,

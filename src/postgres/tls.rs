@@ -174,7 +174,7 @@ impl ServerCertVerifier for Verified {
     ) -> Result<ServerCertVerified, Error> {
         match self.chain.verify_server_cert(server, intermediates, name, ocsp, now) {
             Err(failure) if self.is_root_itself(&failure, server) => {
-                self.verify_name(server, name)?
+                self.verify_name(server, name)?;
             }
             // The name is judged last, when the chain was found good.
             Err(Error::InvalidCertificate(

@@ -7,6 +7,8 @@ use rowcast::postgres::connect::{ConnectError, SessionOptions, Target};
 use rowcast::postgres::error::Kind;
 use rowcast::postgres::scratch::{ScratchCluster, ScratchOptions};
 
+use tokio_postgres::error::SqlState;
+
 use crate::harness::{Database, cluster, options};
 
 #[tokio::test]
@@ -152,7 +154,7 @@ async fn nobody_waits_for_an_exhausted_pool_for_ever() {
     assert!(pool.get().await.is_err());
     assert!(began.elapsed() < Duration::from_secs(10));
     drop(held);
-    pool.get().await.unwrap();
+    assert!(pool.get().await.is_ok());
 }
 
 #[tokio::test]
@@ -161,7 +163,7 @@ async fn a_pool_tells_why_it_has_no_connection() {
     let url = format!("{}&target_session_attrs=primary", standby.url("postgres"));
     let error = target(&url).pool(1).get().await.err().unwrap();
     let deadpool_postgres::PoolError::Backend(error) = error else { panic!("{error}") };
-    assert_eq!(error.code().map(|code| code.code()), Some("25006"));
+    assert_eq!(error.code().map(SqlState::code), Some("25006"));
     standby.stop().await;
 }
 

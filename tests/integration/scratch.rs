@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rowcast::postgres::scratch::ScratchCluster;
+use tokio_postgres::error::SqlState;
 
 use crate::harness::{Database, options};
 
@@ -12,7 +13,7 @@ async fn each_test_has_a_database_of_its_own() {
     let (one, other) = (Database::empty().await, Database::empty().await);
     one.batch_execute("create table only_here (id int)").await;
     let missing = other.client().await.batch_execute("select from only_here").await;
-    assert_eq!(missing.unwrap_err().code().map(|code| code.code()), Some("42P01"));
+    assert_eq!(missing.unwrap_err().code(), Some(&SqlState::UNDEFINED_TABLE));
 }
 
 #[tokio::test]

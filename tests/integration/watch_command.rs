@@ -122,7 +122,6 @@ async fn an_emitted_event_keeps_every_digit_and_its_audience() {
     done(&rowcast(db.url(), &["emit", "doc:9", "said", "\"hello\""]));
     let query = "select op, channels, users, \"row\"::text from rowcast.event order by id";
     let rows = db.client().await.query(query, &[]).await.unwrap();
-    type Sent = (String, Vec<String>, Option<Vec<String>>, String);
     let sent: Vec<Sent> =
         rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect();
     let channel = || vec!["doc:9".to_owned()];
@@ -194,6 +193,9 @@ async fn wrong_usage_exits_2_and_touches_no_database() {
         assert_eq!(refused.code, 2, "{arguments:?}: {refused:?}");
     }
 }
+
+/// Name, channels, users, data.
+type Sent = (String, Vec<String>, Option<Vec<String>>, String);
 
 async fn with_orders() -> Database {
     let db = Database::migrated().await;

@@ -52,7 +52,7 @@ fn run(command: &mut Command, input: &str) -> Outcome {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match piped {
         Ok(child) => child,
-        Err(error) => panic!("{:?} cannot be run: {error}", command.get_program()),
+        Err(error) => panic!("{} cannot be run: {error}", command.get_program().display()),
     };
     let mut stdin = child.stdin.take().expect("it is piped");
     let input = input.to_owned();
