@@ -2,5 +2,10 @@
 
 mod harness;
 
+mod awkward_rows;
+mod capture;
 mod install;
+mod privileges;
 mod scratch;
+mod trigger_files;
+mod watch;
