@@ -89,7 +89,8 @@ async fn the_printed_sql_does_what_watch_does() {
     let writes = "insert into t values (1, 'a'), (-1, 'b'); update t set owner = 'c'; delete from t";
     printed.batch_execute(writes).await;
     called.batch_execute(writes).await;
-    assert_eq!(logged(&printed).await.len(), 3);
+    // To a delete new is all nulls, so this condition says no.
+    assert_eq!(logged(&printed).await.len(), 2);
     assert_eq!(logged(&printed).await, logged(&called).await);
     let drift = printed.client().await.query_one("select drift from rowcast.watches", &[]).await.unwrap();
     assert_eq!(drift.get::<_, Option<String>>(0), None);
@@ -104,6 +105,7 @@ async fn a_second_watch_replaces_the_first() {
     db.batch_execute("insert into t values (1, 2); update t set n = 3; delete from t; truncate t").await;
     assert_eq!(logged(&db).await, [r#"insert {b} key {"id":1} row {"n":2}"#]);
     assert_eq!(left_behind(&db).await, ["rowcast_900_insert"]);
+    assert_eq!(drift(&db).await, None);
 }
 
 #[tokio::test]
@@ -135,7 +137,7 @@ async fn drift_is_told_and_mended_by_watching_again() {
     let db = Database::migrated().await;
     for (change, word) in [
         ("alter table t add column later int", "its columns were id, n"),
-        ("alter table t alter column n type bigint", "type"),
+        ("alter table t alter column n type text", "type"),
         ("alter table t rename to u", "was called public.t"),
         ("alter table u rename to t", "was called public.u"),
         ("alter table t disable trigger rowcast_900_update", "rowcast_900_update is disabled"),
@@ -188,10 +190,10 @@ async fn the_applications_own_changes_of_its_table_are_not_hindered() {
 async fn emit_sends_what_is_no_row_change() {
     let db = Database::migrated().await;
     db.batch_execute(
-        r#"select rowcast.emit('doc:9', 'progress', '{"pct":40}'); select rowcast.emit('doc:9', 'done', users => array['7']);
-           begin; select rowcast.emit('doc:9', 'never'); rollback"#,
+        r#"select rowcast.emit('doc:9', 'progress', '{"pct":40}'); select rowcast.emit('doc:9', 'done', users => array['7'])"#,
     )
     .await;
+    db.batch_execute("begin; select rowcast.emit('doc:9', 'never'); rollback").await;
     assert_eq!(logged(&db).await, [r#"progress {doc:9} row {"pct":40}"#, "done {doc:9} to {7}"]);
     forget(&db).await;
     for (call, code) in [
@@ -218,7 +220,9 @@ async fn a_dump_comes_back_with_its_watches() {
     psql(restored.url(), &dump).unwrap();
     restored.batch_execute("insert into t values (1, 1)").await;
     assert_eq!(logged(&restored).await, [r#"insert {t,t:1} key {"id":1} row {"id":1,"n":1}"#]);
-    restored.batch_execute("select rowcast.watch('t'); select rowcast.unwatch('t')").await;
+    restored.batch_execute("select rowcast.watch('t')").await;
+    assert_eq!(drift(&restored).await, None);
+    restored.batch_execute("select rowcast.unwatch('t')").await;
     assert_eq!(left_behind(&restored).await, Vec::<String>::new());
     let functions = "select count(*) from pg_proc where pronamespace = 'rowcast'::regnamespace and proname ~ '^capture_[0-9]'";
     assert_eq!(restored.client().await.query_one(functions, &[]).await.unwrap().get::<_, i64>(0), 0);
