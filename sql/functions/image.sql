@@ -15,9 +15,9 @@ as $$
     )
     select case
                when most is null or size is null then
-                   format(E'\n  left join lateral (select row_to_json(r) as image from (select %s) r) %I on true', list, name)
+                   format(E'\n  left join lateral (select row_to_json(r.*) as image from (select %s) r) %I on true', list, name)
                else
-                   format(E'\n  left join lateral (select row_to_json(r) as image from (select %s) r where %s <= %s offset 0) %I on octet_length(%I.image::text) <= %s',
+                   format(E'\n  left join lateral (select row_to_json(r.*) as image from (select %s) r where %s <= %s offset 0) %I on octet_length(%I.image::text) <= %s',
                           list, size, most, name, name, most)
            end
       from picked;

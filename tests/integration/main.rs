@@ -2,8 +2,13 @@
 
 mod harness;
 
+mod awkward_rows;
+mod capture;
 mod connect;
 mod install;
+mod privileges;
 mod scratch;
 mod tls;
+mod trigger_files;
+mod watch;
 mod watch_command;

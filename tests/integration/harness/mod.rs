@@ -13,9 +13,12 @@
 
 mod cluster;
 mod database;
+mod log;
 mod programs;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
 pub use database::Database;
+#[allow(unused_imports, reason = "as above")]
+pub use log::{forget, logged};
 pub use programs::{Outcome, psql, psql_file, rowcast};
