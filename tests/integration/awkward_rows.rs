@@ -61,9 +61,13 @@ async fn a_row_that_only_grows_large_as_json_goes_out_as_its_key() {
 async fn every_type_arrives_as_the_database_prints_it() {
     for capture in CAPTURES {
         let db = Database::migrated().await;
-        let columns = TYPES.iter().map(|(name, kind, _, _)| format!(", {name} {kind}")).collect::<String>();
+        let columns =
+            TYPES.iter().map(|(name, kind, _, _)| format!(", {name} {kind}")).collect::<String>();
         let values = TYPES.iter().map(|(_, _, value, _)| format!(", {value}")).collect::<String>();
-        let json = TYPES.iter().map(|(name, _, _, json)| format!(",\"{name}\":{json}")).collect::<String>();
+        let json = TYPES
+            .iter()
+            .map(|(name, _, _, json)| format!(",\"{name}\":{json}"))
+            .collect::<String>();
         db.batch_execute(&format!(
             "create schema ext; create extension citext schema ext; create extension hstore schema ext;
              create type mood as enum ('ok', 'bad'); create type pair as (x int, y json);
@@ -80,7 +84,9 @@ async fn every_type_arrives_as_the_database_prints_it() {
         assert_eq!(lines[0], format!(r#"insert {{t,t:ok:ABC}} key {{"id":1}} row {row}"#));
         assert_eq!(
             lines[1],
-            format!(r#"update {{t,t:ok:abc,t:ok:ABC}} key {{"id":1}} row {after} old {row} changed {{ci}}"#)
+            format!(
+                r#"update {{t,t:ok:abc,t:ok:ABC}} key {{"id":1}} row {after} old {row} changed {{ci}}"#
+            )
         );
         assert_eq!(lines[2], format!(r#"delete {{t,t:ok:abc}} key {{"id":1}} old {after}"#));
     }
@@ -88,21 +94,32 @@ async fn every_type_arrives_as_the_database_prints_it() {
 
 #[tokio::test]
 async fn types_without_an_equality_are_compared_all_the_same() {
-    for db in watched("id int primary key, j json, p point, x xml, a json[]", "columns => array['j', 'p', 'x', 'a']").await {
-        db.batch_execute(r#"insert into t values (1, '{"a":"\u0000"}', '(1,2)', '<a/>', array['1'::json])"#).await;
+    for db in watched(
+        "id int primary key, j json, p point, x xml, a json[]",
+        "columns => array['j', 'p', 'x', 'a']",
+    )
+    .await
+    {
+        db.batch_execute(
+            r#"insert into t values (1, '{"a":"\u0000"}', '(1,2)', '<a/>', array['1'::json])"#,
+        )
+        .await;
         forget(&db).await;
         db.batch_execute(r#"update t set j = j, p = p, x = x, a = a"#).await;
         db.batch_execute(r#"update t set p = '(1,3)', a = array['2'::json]"#).await;
         assert_eq!(
             logged(&db).await,
-            [r#"update {t} key {"id":1} row {"j":{"a":"\u0000"},"p":"(1,3)","x":"<a/>","a":[2]} changed {p,a}"#]
+            [
+                r#"update {t} key {"id":1} row {"j":{"a":"\u0000"},"p":"(1,3)","x":"<a/>","a":[2]} changed {p,a}"#
+            ]
         );
     }
 }
 
 #[tokio::test]
 async fn a_dropped_column_leaves_the_rest() {
-    for db in watched("id int primary key, a int, b text", "channels => array['t', 'a:{a}']").await {
+    for db in watched("id int primary key, a int, b text", "channels => array['t', 'a:{a}']").await
+    {
         // One session all along: its plans were made for the table as it was.
         db.batch_execute("insert into t values (1, 5, 'x'); alter table t drop column a; insert into t values (2, 'y'), (3, 'z');
                           update t set b = 'w' where id = 2; delete from t where id = 2")
@@ -191,9 +208,15 @@ async fn a_condition_that_fails_lets_the_write_through_and_tells_nothing() {
 #[tokio::test]
 async fn a_key_that_is_gone_leaves_word_that_something_changed() {
     for db in watched("id int primary key, n int", "").await {
-        db.batch_execute("insert into t values (1, 2), (2, 2); alter table t drop column id; update t set n = 3").await;
+        db.batch_execute(
+            "insert into t values (1, 2), (2, 2); alter table t drop column id; update t set n = 3",
+        )
+        .await;
         let lines = logged(&db).await;
-        assert!(lines.len() > 2 && lines[2..].iter().all(|line| line == "update {t} truncated"), "{lines:?}");
+        assert!(
+            lines.len() > 2 && lines[2..].iter().all(|line| line == "update {t} truncated"),
+            "{lines:?}"
+        );
     }
 }
 
@@ -218,8 +241,13 @@ async fn names_may_hold_anything() {
                 r#"delete {w,w:1,v:c} key {"k\"; x":1} old {"k\"; x":1}"#,
             ]
         );
-        let table: String =
-            db.client().await.query_one(r#"select distinct "table" from rowcast.event"#, &[]).await.unwrap().get(0);
+        let table: String = db
+            .client()
+            .await
+            .query_one(r#"select distinct "table" from rowcast.event"#, &[])
+            .await
+            .unwrap()
+            .get(0);
         assert_eq!(table, r#""we""ird'; s"."we""ird'; t""#);
     }
 }
@@ -271,7 +299,8 @@ async fn a_hostile_search_path_changes_nothing() {
 async fn a_prepared_transaction_is_told_when_it_commits() {
     for db in watched("id int primary key", "wake => 'poll'").await {
         let name = db.name();
-        db.batch_execute(&format!("begin; insert into t values (1); prepare transaction '{name}'")).await;
+        db.batch_execute(&format!("begin; insert into t values (1); prepare transaction '{name}'"))
+            .await;
         assert_eq!(logged(&db).await.len(), 0);
         db.batch_execute(&format!("commit prepared '{name}'")).await;
         assert_eq!(logged(&db).await.len(), 1);
@@ -399,7 +428,10 @@ async fn a_table_of_120_columns_is_one_like_any_other() {
     for db in watched(&format!("id int primary key{columns}"), "").await {
         db.batch_execute("insert into t (id, c120) values (1, 5); update t set c7 = 1").await;
         let lines = logged(&db).await;
-        assert!(lines[0].contains(r#""c119":null,"c120":5}"#) && lines[1].ends_with("changed {c7}"), "{lines:?}");
+        assert!(
+            lines[0].contains(r#""c119":null,"c120":5}"#) && lines[1].ends_with("changed {c7}"),
+            "{lines:?}"
+        );
     }
 }
 
@@ -422,7 +454,8 @@ async fn watched(columns: &str, arguments: &str) -> Vec<Database> {
 }
 
 async fn drift(db: &Database) -> String {
-    let drift = db.client().await.query_one("select drift from rowcast.watches", &[]).await.unwrap();
+    let drift =
+        db.client().await.query_one("select drift from rowcast.watches", &[]).await.unwrap();
     drift.get::<_, Option<String>>(0).unwrap_or_default()
 }
 
@@ -447,7 +480,12 @@ const TYPES: [(&str, &str, &str, &str); 24] = [
     ("h", "ext.hstore", "'a=>1'", r#"{"a": "1"}"#),
     ("p", "point", "'(1,2)'", r#""(1,2)""#),
     ("x", "xml", "'<a/>'", r#""<a/>""#),
-    ("ts", "timestamptz", "'2026-01-02 03:04:05.678901+00'", r#""2026-01-02T03:04:05.678901+00:00""#),
+    (
+        "ts",
+        "timestamptz",
+        "'2026-01-02 03:04:05.678901+00'",
+        r#""2026-01-02T03:04:05.678901+00:00""#,
+    ),
     ("iv", "interval", "'1 day'", r#""1 day""#),
     ("bits", "bit(3)", "B'101'", r#""101""#),
     ("ip", "inet", "'10.0.0.1'", r#""10.0.0.1""#),

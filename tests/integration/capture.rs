@@ -26,7 +26,10 @@ async fn each_write_is_an_event_of_its_own_kind() {
 #[tokio::test]
 async fn many_rows_of_one_statement_are_as_many_events() {
     for db in watched("columns => array['status']").await {
-        db.batch_execute("insert into orders select n, 1, 1, 'new', 0 from generate_series(1, 1000) n").await;
+        db.batch_execute(
+            "insert into orders select n, 1, 1, 'new', 0 from generate_series(1, 1000) n",
+        )
+        .await;
         db.batch_execute("update orders set status = 'b' where id <= 500").await;
         db.batch_execute("delete from orders").await;
         let counts = "select string_agg(format('%s %s', op, n), ', ' order by op) from (select op, count(*) n, count(distinct key::text) from rowcast.event group by op) x";
@@ -48,7 +51,8 @@ async fn an_update_that_changes_no_watched_column_says_nothing() {
 
 #[tokio::test]
 async fn a_row_that_leaves_a_channel_or_a_user_is_told_to_the_old_ones_as_well() {
-    let asked = "channels => array['org:{org}'], users => array['{owner}'], columns => array['status']";
+    let asked =
+        "channels => array['org:{org}'], users => array['{owner}'], columns => array['status']";
     for db in watched(asked).await {
         db.batch_execute("insert into orders values (1, 7, 3, 'new', 1)").await;
         forget(&db).await;
@@ -77,7 +81,18 @@ async fn a_value_that_could_forge_a_channel_leaves_that_channel_out() {
     db.batch_execute("create table room (id int primary key, name text, tag text)").await;
     db.batch_execute("select rowcast.watch('room', channels => array['all', 'room:{name}', 'both:{name}:{tag}'])").await;
     let client = db.client().await;
-    let names = ["ok-1_@.Z", "a:b", "", "a b", "a\n", "é", "*", "x\u{2028}", &"n".repeat(195), &"n".repeat(196)];
+    let names = [
+        "ok-1_@.Z",
+        "a:b",
+        "",
+        "a b",
+        "a\n",
+        "é",
+        "*",
+        "x\u{2028}",
+        &"n".repeat(195),
+        &"n".repeat(196),
+    ];
     for (id, name) in (1..).zip(names) {
         let insert = "insert into room values ($1, $2, 't')";
         client.execute(insert, &[&id, &name]).await.unwrap();
@@ -97,7 +112,8 @@ async fn a_value_that_could_forge_a_channel_leaves_that_channel_out() {
 async fn no_value_reaches_the_reserved_channels() {
     let db = Database::migrated().await;
     db.batch_execute("create table room (id int primary key, name text)").await;
-    db.batch_execute("select rowcast.watch('room', channels => array['{name}', 'row{name}'])").await;
+    db.batch_execute("select rowcast.watch('room', channels => array['{name}', 'row{name}'])")
+        .await;
     db.batch_execute("insert into room values (1, 'rowcast'), (2, 'cast'), (3, 'chat')").await;
     assert_eq!(
         logged(&db).await,
@@ -120,12 +136,16 @@ async fn one_channel_named_by_two_templates_is_named_once() {
 #[tokio::test]
 async fn a_changed_key_is_one_row_gone_and_another_come() {
     for db in watched("columns => array['id']").await {
-        db.batch_execute("insert into orders values (1, 7, 3, 'new', 1), (2, 7, 3, 'new', 1)").await;
+        db.batch_execute("insert into orders values (1, 7, 3, 'new', 1), (2, 7, 3, 'new', 1)")
+            .await;
         forget(&db).await;
         db.batch_execute("update orders set id = 9 where id = 1").await;
         assert_eq!(
             logged(&db).await,
-            [r#"delete {orders} key {"id":1} old {"id":1}"#, r#"insert {orders} key {"id":9} row {"id":9}"#]
+            [
+                r#"delete {orders} key {"id":1} old {"id":1}"#,
+                r#"insert {orders} key {"id":9} row {"id":9}"#
+            ]
         );
         forget(&db).await;
         db.batch_execute("update orders set id = id + 100").await;
@@ -145,7 +165,10 @@ async fn a_changed_key_is_one_row_gone_and_another_come() {
 
 #[tokio::test]
 async fn a_condition_decides_and_a_missing_side_counts_as_nulls() {
-    for db in watched("condition => 'new.status is distinct from old.status', columns => array['id']").await {
+    for db in
+        watched("condition => 'new.status is distinct from old.status', columns => array['id']")
+            .await
+    {
         db.batch_execute("insert into orders values (1, 7, 3, null, 1)").await;
         db.batch_execute("insert into orders values (2, 7, 3, 'new', 1)").await;
         db.batch_execute("update orders set total = 2").await;
@@ -154,7 +177,10 @@ async fn a_condition_decides_and_a_missing_side_counts_as_nulls() {
         db.batch_execute("delete from orders where id = 2").await;
         assert_eq!(
             logged(&db).await,
-            [r#"insert {orders} key {"id":2} row {"id":2}"#, r#"delete {orders} key {"id":2} old {"id":2}"#]
+            [
+                r#"insert {orders} key {"id":2} row {"id":2}"#,
+                r#"delete {orders} key {"id":2} old {"id":2}"#
+            ]
         );
     }
 }
@@ -187,8 +213,10 @@ async fn the_writer_says_who_and_from_where() {
         .unwrap();
     transaction.commit().await.unwrap();
     client.batch_execute("insert into orders values (2)").await.unwrap();
-    let rows = client.query(r#"select "user", origin from rowcast.event order by id"#, &[]).await.unwrap();
-    let said: Vec<(Option<&str>, Option<&str>)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let rows =
+        client.query(r#"select "user", origin from rowcast.event order by id"#, &[]).await.unwrap();
+    let said: Vec<(Option<&str>, Option<&str>)> =
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(said, [(Some("7"), Some("tab-1")), (None, None)]);
 }
 
@@ -271,7 +299,10 @@ async fn what_is_rolled_back_never_happened() {
              insert into orders values (3); commit; begin; insert into orders values (4); rollback",
         )
         .await;
-        let lines = [r#"insert {orders} key {"id":1} row {"id":1}"#, r#"insert {orders} key {"id":3} row {"id":3}"#];
+        let lines = [
+            r#"insert {orders} key {"id":1} row {"id":1}"#,
+            r#"insert {orders} key {"id":3} row {"id":3}"#,
+        ];
         assert_eq!(logged(&db).await, lines);
         let xids = "select count(distinct xid) from rowcast.event";
         let xids: i64 = db.client().await.query_one(xids, &[]).await.unwrap().get(0);

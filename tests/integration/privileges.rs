@@ -8,7 +8,11 @@ use crate::harness::{Database, logged, psql, psql_file};
 async fn installing_needs_createrole_and_create_on_the_database_only() {
     let db = Database::empty().await;
     let installer = db.role("installer");
-    db.batch_execute(&format!("create role {installer} login createrole; grant create on database {} to {installer}", db.name())).await;
+    db.batch_execute(&format!(
+        "create role {installer} login createrole; grant create on database {} to {installer}",
+        db.name()
+    ))
+    .await;
     // The role is the server's, and perhaps another test's superuser made it: then a grant is what its owner would give.
     db.batch_execute(&format!(
         "do $$ begin create role rowcast_owner nologin; exception when duplicate_object or unique_violation then null; end $$;
@@ -31,11 +35,19 @@ async fn installing_needs_createrole_and_create_on_the_database_only() {
 
 #[tokio::test]
 async fn an_installer_without_rights_is_told_what_to_grant() {
-    let db = Database::migrated().await;   // so that rowcast_owner exists
+    let db = Database::migrated().await; // so that rowcast_owner exists
     let installer = db.role("installer");
     let bare = Database::empty().await;
-    bare.batch_execute(&format!("create role {installer} login; grant create on database {} to {installer}", bare.name())).await;
-    let complaint = psql_file(&bare.url_as(&installer), concat!(env!("CARGO_MANIFEST_DIR"), "/sql/install.sql")).unwrap_err();
+    bare.batch_execute(&format!(
+        "create role {installer} login; grant create on database {} to {installer}",
+        bare.name()
+    ))
+    .await;
+    let complaint = psql_file(
+        &bare.url_as(&installer),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/sql/install.sql"),
+    )
+    .unwrap_err();
     assert!(complaint.contains("is not a member of rowcast_owner"), "{complaint}");
     assert!(complaint.contains(&format!("grant rowcast_owner to {installer};")), "{complaint}");
 }
@@ -43,7 +55,14 @@ async fn an_installer_without_rights_is_told_what_to_grant() {
 #[tokio::test]
 async fn the_writer_needs_no_right_on_the_schema() {
     let world = World::new().await;
-    world.app().await.batch_execute("insert into shop.t values (1, 'a'); update shop.t set v = 'b'; delete from shop.t").await.unwrap();
+    world
+        .app()
+        .await
+        .batch_execute(
+            "insert into shop.t values (1, 'a'); update shop.t set v = 'b'; delete from shop.t",
+        )
+        .await
+        .unwrap();
     assert_eq!(logged(&world.db).await.len(), 3);
     refused(&world.app().await, "select * from rowcast.event", "42501").await;
     refused(&world.app().await, "select rowcast.emit('a', 'b')", "42501").await;
@@ -59,11 +78,15 @@ async fn a_table_owner_watches_once_a_member_and_is_told_what_is_missing() {
     let said = refused(&client, "select rowcast.watch('shop.t')", "RC001").await;
     assert_eq!(said, format!("the role {other} is not a member of rowcast_owner"));
     db.batch_execute(&format!("grant rowcast_owner to {other}")).await;
-    let said = refused(&db.client_as(&other).await, "select rowcast.watch('shop.t')", "RC001").await;
+    let said =
+        refused(&db.client_as(&other).await, "select rowcast.watch('shop.t')", "RC001").await;
     assert_eq!(said, format!("the role {other} may not create triggers on shop.t"));
     db.batch_execute(&format!("grant trigger on shop.t to {other}")).await;
     let client = db.client_as(&other).await;
-    client.batch_execute("select rowcast.watch('shop.t', condition => 'new.v <> $q$x$q$')").await.unwrap();
+    client
+        .batch_execute("select rowcast.watch('shop.t', condition => 'new.v <> $q$x$q$')")
+        .await
+        .unwrap();
     // Nobody's triggers but an owner's may be dropped: unwatching is the owner's.
     db.client_as(&owner).await.batch_execute("select rowcast.unwatch('shop.t')").await.unwrap();
 }
@@ -80,12 +103,17 @@ async fn who_may_emit_can_neither_write_the_log_nor_use_our_triggers() {
     let function: String = db
         .client()
         .await
-        .query_one("select tgfoid::regproc::text from pg_trigger where tgname = 'rowcast_900_insert'", &[])
+        .query_one(
+            "select tgfoid::regproc::text from pg_trigger where tgname = 'rowcast_900_insert'",
+            &[],
+        )
         .await
         .unwrap()
         .get(0);
     client.batch_execute("create temp table mine (id int, v text)").await.unwrap();
-    let attach = format!("create trigger forge after insert on mine referencing new table as new_rows for each statement execute function {function}()");
+    let attach = format!(
+        "create trigger forge after insert on mine referencing new table as new_rows for each statement execute function {function}()"
+    );
     refused(&client, &attach, "42501").await;
     for sql in [
         "insert into rowcast.event (op, channels) values ('forged', '{a}')",
@@ -118,7 +146,11 @@ async fn the_daemon_reads_the_log_and_nothing_of_the_application() {
     ] {
         client.batch_execute(sql).await.expect(sql);
     }
-    let seen: i64 = client.query_one("select count(*) from rowcast.watches where drift is null", &[]).await.unwrap().get(0);
+    let seen: i64 = client
+        .query_one("select count(*) from rowcast.watches where drift is null", &[])
+        .await
+        .unwrap()
+        .get(0);
     assert_eq!(seen, 1);
     for sql in [
         "select * from shop.t",
@@ -130,7 +162,12 @@ async fn the_daemon_reads_the_log_and_nothing_of_the_application() {
     ] {
         refused(&client, sql, "42501").await;
     }
-    let missing = db.client().await.batch_execute("select rowcast.grant_daemon('nobody_of_that_name')").await.unwrap_err();
+    let missing = db
+        .client()
+        .await
+        .batch_execute("select rowcast.grant_daemon('nobody_of_that_name')")
+        .await
+        .unwrap_err();
     assert_eq!(missing.code().map(|code| code.code()), Some("RC004"));
 }
 
@@ -143,7 +180,12 @@ async fn uninstalling_needs_no_right_on_the_tables_and_leaves_nothing() {
     let left = "select (select count(*) from pg_namespace where nspname = 'rowcast') + (select count(*) from pg_trigger where not tgisinternal)
                      + (select count(*) from pg_shdepend where refobjid = 'rowcast_owner'::regrole and dbid = (select oid from pg_database where datname = current_database()))";
     // The role may be gone with it, when no other test's database needs it.
-    let role = db.client().await.query_opt("select from pg_roles where rolname = 'rowcast_owner'", &[]).await.unwrap();
+    let role = db
+        .client()
+        .await
+        .query_opt("select from pg_roles where rolname = 'rowcast_owner'", &[])
+        .await
+        .unwrap();
     if role.is_some() {
         assert_eq!(psql(db.url(), left).unwrap().trim(), "0");
     }

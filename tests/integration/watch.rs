@@ -21,7 +21,11 @@ async fn what_cannot_be_watched_is_refused_with_a_sentence() {
         ("99999999", "RC002", "there is no table"),
         ("'nowhere'", "42P01", "does not exist"),
         ("'t', columns => array['nope']", "RC011", "has no column nope"),
-        ("'t', columns => array['id'], \"except\" => array['id']", "RC011", "no column of public.t is left"),
+        (
+            "'t', columns => array['id'], \"except\" => array['id']",
+            "RC011",
+            "no column of public.t is left",
+        ),
         ("'t', channels => '{}'", "RC012", "reaches nobody"),
         ("'t', channels => array['t:{nope}']", "RC012", "a template names nope"),
         ("'t', channels => array['a b']", "RC012", "is not a channel name"),
@@ -44,7 +48,12 @@ async fn what_cannot_be_watched_is_refused_with_a_sentence() {
         ("'heir', capture => 'statement'", "RC013", "inheritance tree"),
         ("'t', capture => 'statement', log => false", "RC013", "notify-only"),
     ] {
-        let error = db.client().await.batch_execute(&format!("select rowcast.watch({call})")).await.expect_err(call);
+        let error = db
+            .client()
+            .await
+            .batch_execute(&format!("select rowcast.watch({call})"))
+            .await
+            .expect_err(call);
         let error = error.as_db_error().expect("the server refuses");
         assert_eq!(error.code().code(), code, "{call}: {error}");
         assert!(error.message().contains(sentence), "{call}: {error}");
@@ -68,11 +77,24 @@ async fn auto_captures_by_statement_where_that_gives_the_same_events() {
          create table quick (id int primary key); select rowcast.watch('quick', log => false)",
     )
     .await;
-    let rows = db.client().await.query(r#"select "table" || ' ' || capture from rowcast.watches order by 1"#, &[]).await.unwrap();
+    let rows = db
+        .client()
+        .await
+        .query(r#"select "table" || ' ' || capture from rowcast.watches order by 1"#, &[])
+        .await
+        .unwrap();
     let chosen: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     assert_eq!(
         chosen,
-        ["base row", "heir row", "identified statement", "keyless row", "p row", "quick row", "t statement"]
+        [
+            "base row",
+            "heir row",
+            "identified statement",
+            "keyless row",
+            "p row",
+            "quick row",
+            "t statement"
+        ]
     );
 }
 
@@ -86,23 +108,29 @@ async fn the_printed_sql_does_what_watch_does() {
     let sql = psql(printed.url(), &format!("select rowcast.watch_sql{call}")).unwrap();
     psql(printed.url(), &sql).unwrap();
     called.batch_execute(&format!("select rowcast.watch{call}")).await;
-    let writes = "insert into t values (1, 'a'), (-1, 'b'); update t set owner = 'c'; delete from t";
+    let writes =
+        "insert into t values (1, 'a'), (-1, 'b'); update t set owner = 'c'; delete from t";
     printed.batch_execute(writes).await;
     called.batch_execute(writes).await;
     // To a delete new is all nulls, so this condition says no.
     assert_eq!(logged(&printed).await.len(), 2);
     assert_eq!(logged(&printed).await, logged(&called).await);
-    let drift = printed.client().await.query_one("select drift from rowcast.watches", &[]).await.unwrap();
+    let drift =
+        printed.client().await.query_one("select drift from rowcast.watches", &[]).await.unwrap();
     assert_eq!(drift.get::<_, Option<String>>(0), None);
 }
 
 #[tokio::test]
 async fn a_second_watch_replaces_the_first() {
     let db = Database::migrated().await;
-    db.batch_execute("create table t (id int primary key, n int); select rowcast.watch('t', capture => 'row')").await;
+    db.batch_execute(
+        "create table t (id int primary key, n int); select rowcast.watch('t', capture => 'row')",
+    )
+    .await;
     db.batch_execute("select rowcast.watch('t', channels => array['b'], ops => array['insert'], columns => array['n'])").await;
     db.batch_execute("select rowcast.watch('t', channels => array['b'], ops => array['insert'], columns => array['n'])").await;
-    db.batch_execute("insert into t values (1, 2); update t set n = 3; delete from t; truncate t").await;
+    db.batch_execute("insert into t values (1, 2); update t set n = 3; delete from t; truncate t")
+        .await;
     assert_eq!(logged(&db).await, [r#"insert {b} key {"id":1} row {"n":2}"#]);
     assert_eq!(left_behind(&db).await, ["rowcast_900_insert"]);
     assert_eq!(drift(&db).await, None);
@@ -112,7 +140,10 @@ async fn a_second_watch_replaces_the_first() {
 async fn unwatch_takes_everything_away_and_may_be_repeated() {
     let db = Database::migrated().await;
     db.batch_execute("create table t (id int primary key, n int); select rowcast.watch('t')").await;
-    db.batch_execute("select rowcast.unwatch('t'); select rowcast.unwatch('t'); insert into t values (1)").await;
+    db.batch_execute(
+        "select rowcast.unwatch('t'); select rowcast.unwatch('t'); insert into t values (1)",
+    )
+    .await;
     assert_eq!(logged(&db).await, Vec::<String>::new());
     assert_eq!(left_behind(&db).await, Vec::<String>::new());
     let functions = "select count(*) from pg_proc where pronamespace = 'rowcast'::regnamespace and proname like 'capture\\_%\\_insert'";
@@ -123,9 +154,13 @@ async fn unwatch_takes_everything_away_and_may_be_repeated() {
 async fn a_dropped_table_is_seen_and_its_rest_swept_away() {
     let db = Database::migrated().await;
     db.batch_execute("create table t (id int primary key); select rowcast.watch('t')").await;
-    let oid: u32 = db.client().await.query_one("select 't'::regclass::oid", &[]).await.unwrap().get(0);
+    let oid: u32 =
+        db.client().await.query_one("select 't'::regclass::oid", &[]).await.unwrap().get(0);
     db.batch_execute("drop table t").await;
-    assert_eq!(drift(&db).await, Some(format!("the table was dropped; run: select rowcast.unwatch({oid})")));
+    assert_eq!(
+        drift(&db).await,
+        Some(format!("the table was dropped; run: select rowcast.unwatch({oid})"))
+    );
     db.batch_execute(&format!("select rowcast.unwatch({oid})")).await;
     assert_eq!(drift(&db).await, None);
     let functions = "select count(*) from pg_proc where pronamespace = 'rowcast'::regnamespace and proname ~ '^capture_[0-9]'";
@@ -144,7 +179,10 @@ async fn drift_is_told_and_mended_by_watching_again() {
         ("drop trigger rowcast_900_insert on t", "rowcast_900_insert is missing"),
     ] {
         if word.contains("its columns") {
-            db.batch_execute("create table t (id int primary key, n int); select rowcast.watch('t')").await;
+            db.batch_execute(
+                "create table t (id int primary key, n int); select rowcast.watch('t')",
+            )
+            .await;
         }
         assert_eq!(drift(&db).await, None, "before {change}");
         db.batch_execute(change).await;
@@ -165,12 +203,21 @@ async fn a_table_in_use_is_refused_within_the_lock_timeout() {
     let error = client.batch_execute("select rowcast.watch('t')").await.unwrap_err();
     let error = error.as_db_error().unwrap();
     assert_eq!(error.code().code(), "55P03");
-    assert!(error.message().contains("its lock was not to be had in 2s") && error.hint().is_some(), "{error}");
+    assert!(
+        error.message().contains("its lock was not to be had in 2s") && error.hint().is_some(),
+        "{error}"
+    );
     assert!(began.elapsed() < std::time::Duration::from_secs(20));
-    let own = client.batch_execute("set lock_timeout = '50ms'; select rowcast.watch('t')").await.unwrap_err();
+    let own = client
+        .batch_execute("set lock_timeout = '50ms'; select rowcast.watch('t')")
+        .await
+        .unwrap_err();
     assert!(own.as_db_error().unwrap().message().contains("50ms"));
     open.rollback().await.unwrap();
-    client.batch_execute("begin; set local lock_timeout = 0; select rowcast.watch('t')").await.unwrap();
+    client
+        .batch_execute("begin; set local lock_timeout = 0; select rowcast.watch('t')")
+        .await
+        .unwrap();
     let after: String = client.query_one("show lock_timeout", &[]).await.unwrap().get(0);
     assert_eq!(after, "0", "the caller's setting is back");
 }
@@ -204,7 +251,12 @@ async fn emit_sends_what_is_no_row_change() {
         ("'a', 'insert'", "RC020"),
         ("'a', 'e', to_json(repeat('x', 9000000))", "RC021"),
     ] {
-        let error = db.client().await.batch_execute(&format!("select rowcast.emit({call})")).await.expect_err(call);
+        let error = db
+            .client()
+            .await
+            .batch_execute(&format!("select rowcast.emit({call})"))
+            .await
+            .expect_err(call);
         assert_eq!(error.code().map(|code| code.code()), Some(code), "{call}");
     }
     assert_eq!(logged(&db).await, Vec::<String>::new());
@@ -214,7 +266,10 @@ async fn emit_sends_what_is_no_row_change() {
 async fn a_dump_comes_back_with_its_watches() {
     let db = Database::migrated().await;
     db.batch_execute("create table t (id int primary key, n int); select rowcast.watch('t', channels => array['t', 't:{id}'])").await;
-    let dump = std::process::Command::new("pg_dump").arg(db.url()).output().expect("pg_dump is installed with psql");
+    let dump = std::process::Command::new("pg_dump")
+        .arg(db.url())
+        .output()
+        .expect("pg_dump is installed with psql");
     let dump = String::from_utf8(dump.stdout).unwrap();
     let restored = Database::empty().await;
     psql(restored.url(), &dump).unwrap();
@@ -225,7 +280,10 @@ async fn a_dump_comes_back_with_its_watches() {
     restored.batch_execute("select rowcast.unwatch('t')").await;
     assert_eq!(left_behind(&restored).await, Vec::<String>::new());
     let functions = "select count(*) from pg_proc where pronamespace = 'rowcast'::regnamespace and proname ~ '^capture_[0-9]'";
-    assert_eq!(restored.client().await.query_one(functions, &[]).await.unwrap().get::<_, i64>(0), 0);
+    assert_eq!(
+        restored.client().await.query_one(functions, &[]).await.unwrap().get::<_, i64>(0),
+        0
+    );
 }
 
 #[tokio::test]
@@ -239,15 +297,22 @@ async fn every_object_says_what_it_is() {
         union all
         select p.oid::regprocedure::text from pg_proc p
          where p.pronamespace = 'rowcast'::regnamespace and obj_description(p.oid, 'pg_proc') is null";
-    let mute: Vec<String> = db.client().await.query(mute, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let mute: Vec<String> =
+        db.client().await.query(mute, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
     assert_eq!(mute, Vec::<String>::new());
 }
 
 async fn left_behind(db: &Database) -> Vec<String> {
-    let triggers = "select tgname::text from pg_trigger where starts_with(tgname, 'rowcast') order by 1";
+    let triggers =
+        "select tgname::text from pg_trigger where starts_with(tgname, 'rowcast') order by 1";
     db.client().await.query(triggers, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 async fn drift(db: &Database) -> Option<String> {
-    db.client().await.query_opt("select drift from rowcast.watches", &[]).await.unwrap().and_then(|row| row.get(0))
+    db.client()
+        .await
+        .query_opt("select drift from rowcast.watches", &[])
+        .await
+        .unwrap()
+        .and_then(|row| row.get(0))
 }
