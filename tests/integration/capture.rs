@@ -1,6 +1,6 @@
 //! What a watch writes into the log for each kind of write, the same by row and by statement.
 
-use crate::harness::{Database, forget, logged};
+use crate::harness::{Database, forget, logged, psql};
 
 const CAPTURES: [&str; 2] = ["row", "statement"];
 
@@ -275,7 +275,7 @@ async fn copy_merge_upsert_and_cascades_are_writes_like_any_other() {
         ]
     );
     forget(&db).await;
-    crate::harness::psql(db.url(), "copy child from stdin;\n7\t1\n8\t1\n\\.\n").unwrap();
+    psql(db.url(), "copy child from stdin;\n7\t1\n8\t1\n\\.\n").unwrap();
     assert_eq!(logged(&db).await.len(), 2);
     if db.version().await >= 15 {
         forget(&db).await;
@@ -323,6 +323,89 @@ async fn a_one_row_write_takes_no_transaction_id_of_its_own() {
         let own: i64 = db.client().await.query_one(own, &[]).await.unwrap().get(0);
         assert_eq!((own, logged(&db).await.len()), (0, 5));
     }
+}
+
+#[tokio::test]
+async fn a_notify_only_event_travels_signed_and_leaves_no_log() {
+    let db = Database::migrated().await;
+    db.batch_execute("create table t (id int primary key, body text); select rowcast.watch('t', channels => array['t:{id}'], log => false)").await;
+    let heard = heard(&db, "insert into t values (1, 'é'); update t set id = 2; delete from t;");
+    assert_eq!(heard.len(), 4, "{heard:?}");
+    for payload in &heard {
+        assert_eq!(signed(&db, payload).await, *payload);
+    }
+    let (first, ops) = (&heard[0][33..], ["insert", "delete", "insert", "delete"]);
+    let event: serde_json::Value = serde_json::from_str(first).unwrap();
+    assert_eq!(event["channels"], serde_json::json!(["t:1"]));
+    assert_eq!(event["row"], serde_json::json!({"id": 1, "body": "é"}));
+    assert!(
+        event["id"].is_i64()
+            && event["xid"].is_string()
+            && event["at"].as_str().unwrap().ends_with('Z'),
+        "{first}"
+    );
+    for (payload, op) in heard.iter().zip(ops) {
+        assert!(payload.contains(&format!("\"op\":\"{op}\"")), "{payload}");
+    }
+    assert_eq!(logged(&db).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_notify_only_event_that_does_not_fit_is_parked() {
+    let db = Database::migrated().await;
+    db.batch_execute("create table t (id int primary key, body text); select rowcast.watch('t', columns => array['body'], log => false)").await;
+    let heard = heard(&db, "insert into t values (1, repeat('é', 4000));");
+    assert_eq!(signed(&db, &heard[0]).await, heard[0]);
+    let parked: serde_json::Value = serde_json::from_str(&heard[0][33..]).unwrap();
+    let stored = db
+        .client()
+        .await
+        .query_one("select id::text, xid::text from rowcast.event where parked", &[])
+        .await
+        .unwrap();
+    assert_eq!(
+        parked,
+        serde_json::json!({"parked": stored.get::<_, &str>(0), "xid": stored.get::<_, &str>(1)})
+    );
+    assert!(logged(&db).await[0].ends_with("parked"));
+}
+
+#[tokio::test]
+async fn writers_wake_the_daemon_only_while_it_sleeps() {
+    let db = Database::migrated().await;
+    db.batch_execute("create table t (id int primary key); select rowcast.watch('t')").await;
+    let writes = "insert into t values (1); begin; insert into t values (2); insert into t values (3); commit; insert into t select 1 where false;";
+    assert_eq!(heard(&db, writes), Vec::<String>::new(), "nobody sleeps, so nobody is woken");
+    let sleeper = db.client().await;
+    sleeper.batch_execute("select pg_advisory_lock(32210705904137076)").await.unwrap();
+    let woken = heard(
+        &db,
+        "delete from t where id = 1; begin; delete from t where id = 2; delete from t; commit; delete from t; select rowcast.emit('a', 'b');",
+    );
+    assert_eq!(woken, ["", "", ""], "once for each transaction that logged something");
+    db.batch_execute("select rowcast.watch('t', wake => 'poll')").await;
+    assert_eq!(heard(&db, "insert into t values (9);"), Vec::<String>::new());
+}
+
+/// The payloads that a session hears which listens and then runs this.
+fn heard(db: &Database, script: &str) -> Vec<String> {
+    let heard = psql(db.url(), &format!("listen rowcast;\n{script}\nselect 1;")).unwrap();
+    heard
+        .lines()
+        .filter_map(|line| line.strip_prefix("Asynchronous notification \"rowcast\" "))
+        .map(|rest| {
+            let quoted = rest
+                .strip_prefix("with payload \"")
+                .and_then(|rest| rest.split_once("\" received from server process"));
+            quoted.map_or_else(String::new, |(payload, _)| payload.to_owned())
+        })
+        .collect()
+}
+
+/// The payload that this one's JSON must have, worked out from the key apart from the functions that made it.
+async fn signed(db: &Database, payload: &str) -> String {
+    let sql = "select '1' || encode(substr(sha256(key || sha256(key || convert_to($1, 'UTF8'))), 1, 16), 'hex') || $1 from rowcast.identity";
+    db.client().await.query_one(sql, &[&&payload[33..]]).await.unwrap().get(0)
 }
 
 /// A table of orders watched by row, and one watched by statement.
