@@ -1,14 +1,162 @@
-//! Who a client is: credentials to principals.
+//! Whom a token speaks for, or that it counts for nothing.
+//!
+//! In: a JWT, the place where it was found, the time. Out: a [`Principal`], or a [`TokenRefusal`] whose
+//! reason is for the log only. Invariant: the key says which algorithms count, never the token; what is
+//! not understood is refused.
 
-/// Where in a request or on a connection a credential was offered.
+mod claims;
+mod header;
+mod json;
+mod key;
+mod mint;
+
+use std::time::{Duration, SystemTime};
+
+use jsonwebtoken::{DecodingKey, Validation};
+
+use crate::config::AuthConfig;
+use crate::domain::principal::Principal;
+
+pub use mint::{MintError, Minter, Request};
+
+use claims::Expectations;
+use json::Object;
+
+/// Verifies tokens. Cheap to ask, built once for each configuration.
+pub struct Authenticator {
+    key: Option<(DecodingKey, Validation)>,
+    expectations: Expectations,
+    query_token_max_life: Duration,
+    anonymous: bool,
+}
+
+/// Where a token was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// `Authorization: Bearer …`.
     Header,
-    /// The offered subprotocol `bearer.…`.
     Subprotocol,
-    /// The query parameter `token`.
+    /// A URL ends up in logs and histories, so its token has to be short-lived.
     Query,
-    /// A first message `auth`.
     Message,
 }
+
+impl Authenticator {
+    pub fn new(config: &AuthConfig) -> Result<Self, AuthError> {
+        let key =
+            config.key.as_ref().map(|key| key::decoding(key, &config.algorithms)).transpose()?;
+        Ok(Self {
+            key: key.map(|key| (key, signature_only(config))),
+            expectations: Expectations::of(config),
+            query_token_max_life: config.query_token_max_life,
+            anonymous: config.anonymous,
+        })
+    }
+
+    pub fn verify(
+        &self,
+        token: &str,
+        place: Place,
+        now: SystemTime,
+    ) -> Result<Principal, TokenRefusal> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(TokenRefusal::TooLong);
+        }
+        let (key, validation) = self.key.as_ref().ok_or(TokenRefusal::NoKey)?;
+        header::check(token)?;
+        let token = jsonwebtoken::decode::<Object>(token, key, validation)
+            .map_err(|error| TokenRefusal::from_library(error.kind()))?;
+        let life = match place {
+            Place::Query => Some(self.query_token_max_life),
+            Place::Header | Place::Subprotocol | Place::Message => None,
+        };
+        self.expectations.check(token.claims.0, life, now)
+    }
+
+    /// Who connects without any token, where the configuration allows that.
+    pub fn anonymous(&self) -> Option<Principal> {
+        self.anonymous.then(Principal::anonymous)
+    }
+}
+
+/// The library judges the signature; the claims are judged here, against a clock that is an argument.
+fn signature_only(config: &AuthConfig) -> Validation {
+    let mut validation = Validation::default();
+    validation.algorithms.clone_from(&config.algorithms);
+    validation.required_spec_claims.clear();
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
+    validation.validate_aud = false;
+    validation
+}
+
+/// Why a token was refused. For the log: the client is told nothing but that.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenRefusal {
+    #[error("no key is configured")]
+    NoKey,
+    #[error("longer than {MAX_TOKEN_BYTES} bytes")]
+    TooLong,
+    #[error("not three parts of base64url and JSON without duplicate names")]
+    Malformed,
+    #[error("the algorithm is not one of auth.algorithms")]
+    Algorithm,
+    #[error("the header {0:?} is not accepted")]
+    Header(&'static str),
+    #[error("the signature is wrong")]
+    Signature,
+    #[error("the claim {0:?} is missing or of the wrong type")]
+    Claim(String),
+    #[error("expired")]
+    Expired,
+    #[error("not valid yet")]
+    NotYet,
+    #[error("lives longer than auth.max_life")]
+    LongLived,
+    #[error("lives longer than auth.query_token_max_life, which counts for a token in a URL")]
+    LongLivedInQuery,
+    #[error("from another issuer")]
+    Issuer,
+    #[error("for another audience")]
+    Audience,
+}
+
+impl TokenRefusal {
+    fn from_library(error: &jsonwebtoken::errors::ErrorKind) -> Self {
+        use jsonwebtoken::errors::ErrorKind;
+        match error {
+            ErrorKind::InvalidSignature => Self::Signature,
+            ErrorKind::InvalidAlgorithm | ErrorKind::UnsupportedAlgorithm => Self::Algorithm,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+/// Why a key cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthError {
+    #[error("holds a private key: only its public half belongs here (`openssl pkey -pubout`)")]
+    PrivateKey,
+    #[error("is no PEM public key of the kind that auth.algorithms needs (RSA, EC or Ed25519)")]
+    NotAKey,
+    #[error("the RSA key is shorter than 2048 bits: make a longer one")]
+    ShortRsaKey,
+    #[error("ES256 needs a P-256 key and ES384 a P-384 key: auth.algorithms names the other one")]
+    Curve,
+    #[error("mixes algorithms of different kinds of key: keep those of the key that is configured")]
+    MixedAlgorithms,
+}
+
+impl AuthError {
+    /// The key of the configuration to mend.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::PrivateKey | Self::NotAKey | Self::ShortRsaKey | Self::Curve => {
+                "auth.public_key_file"
+            }
+            Self::MixedAlgorithms => "auth.algorithms",
+        }
+    }
+}
+
+/// Tokens of identity providers have 1 to 3 kB; nothing longer is decoded.
+const MAX_TOKEN_BYTES: usize = 8 << 10;
