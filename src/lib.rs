@@ -16,19 +16,19 @@ pub mod domain;
 
 pub mod protocol;
 
-// WIP pub mod auth;
-// WIP pub mod postgres;
+pub mod auth;
+pub mod postgres;
 
-// WIP pub mod access;
+pub mod access;
 pub mod hub;
-// WIP pub mod ingest;
-// WIP pub mod session;
+pub mod ingest;
+pub mod session;
 
-// WIP pub mod transport;
+pub mod transport;
 
-// WIP pub mod app;
-// WIP pub mod cli;
+pub mod app;
+pub mod cli;
 
-// WIP pub mod config;
+pub mod config;
 pub mod lifecycle;
-// WIP pub mod telemetry;
+pub mod telemetry;

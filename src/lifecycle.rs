@@ -15,6 +15,8 @@ pub enum Health {
     Ready,
     /// The database is away; why.
     Degraded(String),
+    /// Somebody asked the daemon to stop.
+    Draining,
 }
 
 impl Health {

@@ -5,6 +5,8 @@
 
 mod config;
 mod output;
+mod serve;
+mod tail;
 mod token;
 
 use std::path::PathBuf;
@@ -28,12 +30,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
+    Tail(tail::Args),
     Config(config::Args),
     Token(token::Args),
 }
 
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
+        Command::Serve(args) => serve::run(args, settings).await,
+        Command::Tail(args) => tail::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),
     }

@@ -7,6 +7,7 @@ pub mod channel;
 pub mod close;
 pub mod event;
 pub mod message;
+pub mod policy;
 pub mod position;
 pub mod principal;
 pub mod routes;

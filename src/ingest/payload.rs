@@ -14,11 +14,18 @@ use crate::domain::event::Event;
 pub enum Payload {
     Event(Event),
     /// The event was too large; it waits in the log.
-    Parked { xid: i64, id: i64 },
+    Parked {
+        xid: i64,
+        id: i64,
+    },
 }
 
 /// Reads `1`, the 32 hexadecimal digits of the signature, and the JSON that was signed.
-pub fn read(payload: &str, key: &[u8], token: impl Fn(i64) -> Box<str>) -> Result<Payload, BadPayload> {
+pub fn read(
+    payload: &str,
+    key: &[u8],
+    token: impl Fn(i64) -> Box<str>,
+) -> Result<Payload, BadPayload> {
     let rest = payload.strip_prefix('1').ok_or(BadPayload::Form)?;
     let (signature, json) = rest.split_at_checked(MAC_DIGITS).ok_or(BadPayload::Form)?;
     if !is_signed(json, signature, key) {
@@ -26,7 +33,7 @@ pub fn read(payload: &str, key: &[u8], token: impl Fn(i64) -> Box<str>) -> Resul
     }
     let body: Body<'_> = serde_json::from_str(json).map_err(|_| BadPayload::Form)?;
     match body.parked {
-        Some(id) => Ok(Payload::Parked { xid: number(body.xid)?, id: number(id)? }),
+        Some(id) => Ok(Payload::Parked { xid: number(body.xid)?, id: number(Some(id))? }),
         None => body.event(token).map(Payload::Event),
     }
 }

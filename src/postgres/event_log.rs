@@ -153,10 +153,10 @@ pub fn unlogged_token(id: i64) -> Box<str> {
 }
 
 fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres::Error> {
-    let json = |column: usize| row.try_get::<_, Option<JsonText>>(column).map(|json| json.map(|j| j.0));
-    let text = |column: usize| {
-        row.try_get::<_, Option<&str>>(column).map(|text| text.map(Box::from))
-    };
+    let json =
+        |column: usize| row.try_get::<_, Option<JsonText>>(column).map(|json| json.map(|j| j.0));
+    let text =
+        |column: usize| row.try_get::<_, Option<&str>>(column).map(|text| text.map(Box::from));
     let list = |column: usize| {
         let list: Option<Vec<&str>> = row.try_get(column)?;
         Ok::<_, tokio_postgres::Error>(list.map(|list| list.into_iter().map(Box::from).collect()))
@@ -189,10 +189,7 @@ fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres::Error> {
 struct JsonText(Json);
 
 impl<'a> FromSql<'a> for JsonText {
-    fn from_sql(
-        _: &Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
         Ok(Self(str::from_utf8(raw)?.into()))
     }
 

@@ -1,5 +1,21 @@
-//! PostgreSQL, as this service uses it.
+//! Everything that speaks to PostgreSQL.
+//!
+//! In: connection strings, SQL files, the event log. Out: connections, batches of events, answers.
+//! Invariant: nothing above this room sees a query, and nothing here knows who is subscribed.
+
+pub mod connect;
+pub mod error;
+mod parameters;
+mod pool;
+mod target;
+mod tls;
+
+pub mod migrations;
+pub mod watches;
 
 pub mod event_log;
 pub mod identity;
 pub mod listener;
+
+pub mod scratch;
+pub mod server_binaries;

@@ -3,7 +3,7 @@
 //! In: events. Out: `<4>rowcast::hub: message key=value`. Invariant: no control character gets through, so
 //! a value cannot begin a line with a priority of its own.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::FmtContext;

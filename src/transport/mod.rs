@@ -1,7 +1,124 @@
 //! Sockets and HTTP: warp lives here and nowhere else.
+//!
+//! In: connections. Out: sessions, and answers about the daemon's health. Invariant: a request is served only once
+//! its origin is allowed and its credential, if it has one, is good.
 
 pub mod accept;
 pub mod credentials;
+pub mod health;
 pub mod origin;
 pub mod refusal;
 pub mod upgrade;
+pub mod websocket;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use warp::filters::BoxedFilter;
+use warp::reply::{Reply, Response};
+use warp::{Filter, Rejection};
+
+use crate::auth::TokenRefusal;
+use crate::domain::principal::Principal;
+use crate::lifecycle::Health;
+use crate::session::Services;
+use credentials::BadCredential;
+use origin::Origins;
+use refusal::Refusal;
+use upgrade::Handshake;
+
+/// Everything the routes stand on.
+#[derive(Clone)]
+pub struct Routes {
+    pub services: Arc<Services>,
+    pub origins: Origins,
+    pub health: watch::Receiver<Health>,
+    /// The tasks of upgraded sockets.
+    pub sockets: TaskTracker,
+}
+
+/// Routes of a composition's own, such as the demo's page. What they reject goes on to the routes here.
+pub type ExtraRoutes = BoxedFilter<(Response,)>;
+
+/// What a browser page or a service asks for.
+pub fn public(routes: &Routes, extra: Option<ExtraRoutes>) -> BoxedFilter<(Response,)> {
+    let own = websocket_route(routes).or(health::routes(routes.health.clone())).unify().boxed();
+    let all = match extra {
+        Some(extra) => extra.or(own).unify().boxed(),
+        None => own,
+    };
+    let answered = all.recover(not_found).unify().boxed();
+    let origins = routes.origins.clone();
+    origin::guard(move || origins.clone(), answered)
+}
+
+/// What only the operator asks for, on an address of its own.
+pub fn private(health: watch::Receiver<Health>) -> BoxedFilter<(Response,)> {
+    health::routes(health).recover(not_found).unify().boxed()
+}
+
+fn websocket_route(routes: &Routes) -> BoxedFilter<(Response,)> {
+    let routes = routes.clone();
+    warp::path!("v1" / "ws")
+        .and(upgrade::handshake())
+        .and(warp::header::headers_cloned())
+        .and(warp::query::raw().or(warp::any().map(String::new)).unify())
+        .map(move |handshake, headers: HeaderMap, query: String| {
+            open(&routes, handshake, &headers, &query).unwrap_or_else(Reply::into_response)
+        })
+        .boxed()
+}
+
+fn open(
+    routes: &Routes,
+    handshake: Result<Handshake, Refusal>,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<Response, Refusal> {
+    let handshake = handshake?;
+    let services = Arc::clone(&routes.services);
+    let principal = principal(&services, headers, query).map_err(|refusal| {
+        tracing::info!(reason = %refusal, "credential refused");
+        Refusal::unauthorized()
+    })?;
+    Ok(handshake.grant(&routes.sockets, move |upgraded| {
+        // The accept path is large and short-lived, so it does not live on in the socket's task.
+        Box::pin(websocket::run(upgraded, services, principal))
+    }))
+}
+
+/// Who the request speaks for; `None` where a first message has to say so.
+fn principal(
+    services: &Services,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<Option<Principal>, CredentialRefusal> {
+    match credentials::offered(headers, query)? {
+        Some(offered) => {
+            let authenticator = &services.authenticator;
+            Ok(Some(authenticator.verify(&offered.token, offered.place, SystemTime::now())?))
+        }
+        None => Ok(services.authenticator.anonymous()),
+    }
+}
+
+/// Why a credential was refused. For the log only.
+#[derive(Debug, thiserror::Error)]
+enum CredentialRefusal {
+    #[error(transparent)]
+    Form(#[from] BadCredential),
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+}
+
+async fn not_found(rejection: Rejection) -> Result<Response, Infallible> {
+    if rejection.is_not_found() {
+        return Ok(Refusal::not_found().into_response());
+    }
+    tracing::debug!(?rejection, "request rejected");
+    Ok(Refusal::bad_request("this request is not understood here").into_response())
+}

@@ -35,6 +35,11 @@ impl Refusal {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
+    pub fn not_found() -> Self {
+        let message = "there is nothing here; clients connect to /v1/ws";
+        Self::new(StatusCode::NOT_FOUND, "not_found", message)
+    }
+
     pub fn method_not_allowed() -> Self {
         let message = "a WebSocket is opened with GET";
         Self {

@@ -14,6 +14,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
+use super::accept::Seat;
 use super::upgrade::Upgraded;
 use crate::domain::close::CloseReason;
 use crate::domain::principal::Principal;
@@ -35,7 +36,7 @@ pub async fn run(upgraded: Upgraded, services: Arc<Services>, principal: Option<
         decoder: Decoder::new(max_message_bytes),
         connection,
         closing: None,
-        _permit: upgraded.permit,
+        _seat: upgraded.seat,
     };
     socket.serve(&upgraded.early).await;
 }
@@ -46,7 +47,8 @@ struct Socket {
     connection: Connection,
     /// How long the client has to answer a close.
     closing: Option<Instant>,
-    _permit: super::accept::Permit,
+    /// Free for the next connection once this one is over.
+    _seat: Seat,
 }
 
 impl Socket {

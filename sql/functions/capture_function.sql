@@ -1,0 +1,56 @@
+-- The trigger function of one table and one kind of write, as text. What it runs for a change is fixed text: nothing is looked up per row.
+create or replace function rowcast._capture_function(w rowcast.watched, op text)
+    returns text
+    language sql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+    select format($text$create or replace function rowcast.%1$I()
+    returns trigger
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+as $capture$
+#variable_conflict use_column
+<<capture>>
+declare
+    writer constant text := left(nullif(current_setting('rowcast.user', true), ''), 200);
+    origin constant text := left(nullif(current_setting('rowcast.origin', true), ''), 200);
+    first  record;
+    second record;
+    logged boolean := false;
+%8$sbegin
+    -- A half-dropped schema silences rowcast; it never fails the write.
+    if to_regclass('rowcast.event_default') is null or to_regclass('rowcast.event_id_seq') is null then
+        raise warning 'rowcast: the log is missing, a change of %% was not captured', %2$L;
+        return null;
+    end if;
+%3$s
+    if not first is null then
+%4$s    end if;
+    if not second is null then
+%5$s    end if;
+%6$s    return null;
+end;
+$capture$;
+
+alter function rowcast.%1$I() owner to rowcast_owner;
+revoke all on function rowcast.%1$I() from public;
+comment on function rowcast.%1$I() is %7$L;
+$text$,
+        rowcast._capture_name(w.target, op),
+        w.name,
+        case
+            when op = 'truncate' then rowcast._bare(w, op)
+            when w.captured = 'row' then rowcast._row_body(w, op)
+            else rowcast._statement_body(w, op)
+        end,
+        rowcast._store(w, 'first'),
+        rowcast._store(w, 'second'),
+        case when w.wake = 'auto' and w.log then rowcast._wake_up() else '' end,
+        format('Captures %s of %s for rowcast; written by rowcast.watch.', op, w.name),
+        case when op <> 'truncate' and w.captured = 'statement' then E'    several boolean;\n    problem text;\n    stored bigint;\n' else '' end);
+$$;
+
+comment on function rowcast._capture_function(rowcast.watched, text) is
+    'The trigger function of one table and one kind of write, as text.';

@@ -1,0 +1,16 @@
+-- Exactly the rights that the daemon's role needs; none on the application's tables.
+create or replace function rowcast.grant_daemon(role name)
+    returns void
+    language plpgsql
+    set search_path = pg_catalog, pg_temp
+as $$
+begin
+    perform rowcast._refuse_role(role);
+    execute format('grant usage on schema rowcast to %I', role);
+    execute format('grant select on rowcast.event, rowcast.identity, rowcast.migration, rowcast.watched, rowcast.watches to %I', role);
+    execute format('grant execute on function rowcast.emit(text, text, json, text[]), rowcast._drift(regclass) to %I', role);
+end;
+$$;
+
+comment on function rowcast.grant_daemon(name) is
+    'Exactly the rights that the daemon''s role needs.';

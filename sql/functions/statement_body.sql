@@ -1,0 +1,50 @@
+-- Captures all rows of a statement. One row is built as a row capture does it; more go into the log by one query, in a block that
+-- costs the statement one transaction id and keeps an error from the writer.
+create or replace function rowcast._statement_body(w rowcast.watched, op text)
+    returns text
+    language plpgsql
+    stable
+    set search_path = pg_catalog, pg_temp
+as $$
+declare
+    pair    constant text := rowcast._paired(w, true);
+    rows    constant text := case op when 'delete' then 'old_rows' else 'new_rows' end;
+    source  constant text := case op when 'insert' then 'new_rows new' when 'delete' then 'old_rows old'
+                                     else 'old_rows old join new_rows new on ' || pair end;
+    query   constant text := rowcast._event_select(w, op, source, true);
+    one     text := query || E'\n  into first;';
+    many    text := rowcast._log_columns() || E'\n' || query || E';\nlogged := found;';
+    orphan  text;
+    removed text;
+    added   text;
+begin
+    if op = 'update' then
+        -- What pairs nothing is a changed key: one row gone and another come.
+        orphan := format('not exists (select from new_rows new where %s)', pair);
+        removed := rowcast._event_select(w, 'delete', 'old_rows old', true, orphan);
+        added := rowcast._event_select(w, 'insert', 'new_rows new', true, format('not exists (select from old_rows old where %s)', pair));
+        one := concat_ws(E'\n', one, 'if first is null then', removed, '  into first;', added, '  into second;', 'end if;');
+        many := concat_ws(E'\n', many, format('if exists (select from old_rows old where %s) then', orphan),
+                          rowcast._log_columns(), removed || ';', 'logged := logged or found;',
+                          rowcast._log_columns(), added || ';', 'logged := logged or found;', 'end if;');
+    end if;
+    return format($text$    begin
+        several := exists (select from %1$s offset 1);
+        if not several then
+%2$s
+        else
+%3$s
+        end if;
+    exception when others then
+        first := null;
+        second := null;
+        logged := false;
+        problem := sqlerrm;
+    end;
+%4$s$text$,
+        rows, one, many, rowcast._statement_rescue(w, op));
+end;
+$$;
+
+comment on function rowcast._statement_body(rowcast.watched, text) is
+    'The part of a capture function that makes events out of all rows of a statement.';

@@ -1,0 +1,176 @@
+//! Builds every room from the configuration, and knows the order of starting and stopping.
+//!
+//! In: a [`Config`]. Out: a running daemon. Invariant: clients are let in only after LISTEN is up and the log was
+//! read once, and on the way out they are told before their sockets are closed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access::Access;
+use crate::auth::{AuthError, Authenticator};
+use crate::config::{self, Config};
+use crate::domain::session;
+use crate::hub::{Hub, HubOptions};
+use crate::ingest::Ingest;
+use crate::ingest::pace::Wake;
+use crate::lifecycle::Health;
+use crate::postgres::connect::{SessionOptions, Target, TargetError};
+use crate::session::{Services, Share};
+use crate::transport::accept::{self, Limits};
+use crate::transport::origin::{BadOrigin, Origins};
+use crate::transport::{self, ExtraRoutes, Routes};
+
+/// A daemon that accepts clients.
+pub struct Daemon {
+    address: SocketAddr,
+    hub: Hub,
+    health: watch::Sender<Health>,
+    stop: CancellationToken,
+    sockets: TaskTracker,
+    servers: TaskTracker,
+    ingest: tokio::task::JoinHandle<std::convert::Infallible>,
+}
+
+impl Daemon {
+    /// Connects to the database, waiting for it if need be, and then accepts clients.
+    pub async fn start(config: &Config, extra: Option<ExtraRoutes>) -> Result<Self, StartError> {
+        let public = bind(config.server.listen).await?;
+        let private = match config.server.private_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let address = public.local_addr().map_err(StartError::Address)?;
+        let hub = Hub::start(HubOptions {
+            queue_bytes: config.limits.queue_bytes_per_connection.as_usize(),
+        });
+        let services = Arc::new(Services {
+            hub: hub.clone(),
+            authenticator: Authenticator::new(&config.auth)?,
+            access: Access::new(config.policies.clone()),
+            options: Arc::new(session_options(config)),
+            share: Share::new(messages_per_minute(config)),
+        });
+        let (health, watched) = watch::channel(Health::Starting);
+        let ingest = tokio::spawn(ingest(config, &hub, &health)?.run());
+        let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
+        let limits = accept_limits(config);
+        if let Some(private) = private {
+            let routes = transport::private(watched.clone());
+            servers.spawn(accept::serve(private, routes, limits, stop.clone()));
+        }
+        wait_until_ready(watched.clone()).await;
+        let origins = Origins::parse(&config.server.allowed_origins)?;
+        let sockets = TaskTracker::new();
+        let routes = Routes { services, origins, health: watched, sockets: sockets.clone() };
+        let routes = transport::public(&routes, extra);
+        servers.spawn(accept::serve(public, routes, limits, stop.clone()));
+        Ok(Self { address, hub, health, stop, sockets, servers, ingest })
+    }
+
+    /// Where clients connect.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, tells every client to come back, and waits for them to leave, within bounds.
+    pub async fn stop(self) {
+        self.health.send_replace(Health::Draining);
+        self.stop.cancel();
+        self.ingest.abort();
+        let _ = timeout(DRAIN, self.hub.drain()).await;
+        self.sockets.close();
+        let _ = timeout(FAREWELL, self.sockets.wait()).await;
+        self.servers.close();
+        let _ = timeout(FAREWELL, self.servers.wait()).await;
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "cannot listen on {address}; is another process there, or is the address not this machine's?"
+    )]
+    Bind { address: SocketAddr, source: io::Error },
+    #[error("the address of the listening socket")]
+    Address(#[source] io::Error),
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error("server.allowed_origins")]
+    Origin(#[from] BadOrigin),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+}
+
+fn ingest(
+    config: &Config,
+    hub: &Hub,
+    health: &watch::Sender<Health>,
+) -> Result<Ingest, StartError> {
+    // A transaction of millions of rows is read in one statement, at the pace of the slowest hand behind it.
+    let session = SessionOptions { application_name: "rowcast".into(), statement_timeout: None };
+    let database = Target::parse(config.database.url.expose())?.with_session(session.clone());
+    let listen = Target::parse(config.database.listen_url().expose())?.with_session(session);
+    let wake = match config.database.wake {
+        config::Wake::Auto => Wake::Auto,
+        config::Wake::Notify => Wake::Notify,
+        config::Wake::Poll => Wake::Poll,
+    };
+    let (hub, health) = (hub.clone(), health.clone());
+    Ok(Ingest { database, listen, wake, fallback: FALLBACK, hub, health })
+}
+
+fn session_options(config: &Config) -> session::Options {
+    session::Options {
+        heartbeat: HEARTBEAT,
+        auth_timeout: AUTH_TIMEOUT,
+        subscriptions: config.limits.subscriptions_per_connection,
+        max_message_bytes: config.limits.message_bytes.as_usize(),
+        leeway: config.auth.leeway,
+    }
+}
+
+fn messages_per_minute(config: &Config) -> NonZeroU32 {
+    NonZeroU32::new(config.limits.messages_per_minute).unwrap_or(NonZeroU32::MIN)
+}
+
+fn accept_limits(config: &Config) -> Limits {
+    Limits {
+        connections: config.limits.connections,
+        header_timeout: HEADER_TIMEOUT,
+        drain: FAREWELL,
+    }
+}
+
+async fn wait_until_ready(mut health: watch::Receiver<Health>) {
+    // Ingest holds the sender for as long as the daemon lives.
+    let _ = health.wait_for(Health::is_ready).await;
+}
+
+/// Whatever happens to notifications, no change waits longer than this.
+const FALLBACK: Duration = Duration::from_secs(1);
+
+/// Protocol section 3.
+const HEARTBEAT: Duration = Duration::from_secs(25);
+
+/// Protocol section 2: a first message `auth` comes within this time.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// OWASP and hyper's own default are 5 to 30 s; a head is one packet.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Within 10 s in all, which is what a supervisor waits at least.
+const DRAIN: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(2);

@@ -1,0 +1,24 @@
+//! What every test stands on: a private server and a database of its own.
+//!
+//! ```ignore
+//! let db = Database::migrated().await;         // schema rowcast installed by the real migrator
+//! let client = db.client().await;              // as the superuser
+//! db.batch_execute("create table …").await;
+//! ```
+//!
+//! Roles belong to the whole server: `rowcast_owner` is shared by all databases, and a test that makes a role
+//! gives it a name of its own ([`Database::role`]). The server is gone when the test process is.
+
+#![allow(dead_code, reason = "not every test needs every part")]
+
+mod cluster;
+mod daemon;
+mod database;
+mod programs;
+
+#[allow(unused_imports, reason = "as above")]
+pub use cluster::{cluster, options};
+#[allow(unused_imports, reason = "as above")]
+pub use daemon::{Client, World};
+pub use database::Database;
+pub use programs::{Outcome, psql, psql_file, rowcast, rowcast_with_input};

@@ -1,0 +1,64 @@
+//! The throw-away server goes away, however its owner ends.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rowcast::postgres::scratch::ScratchCluster;
+
+use crate::harness::{Database, options};
+
+#[tokio::test]
+async fn each_test_has_a_database_of_its_own() {
+    let (one, other) = (Database::empty().await, Database::empty().await);
+    one.batch_execute("create table only_here (id int)").await;
+    let missing = other.client().await.batch_execute("select from only_here").await;
+    assert_eq!(missing.unwrap_err().code().map(|code| code.code()), Some("42P01"));
+}
+
+#[tokio::test]
+async fn a_stopped_server_leaves_no_file_and_no_process() {
+    let cluster = ScratchCluster::start(options()).await.unwrap();
+    let (folder, process) = (cluster.folder().to_owned(), server_process(&cluster));
+    assert!(runs(&process));
+    cluster.stop().await;
+    assert!(!folder.exists());
+    until(|| !runs(&process)).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_owner_is_gone_leaves_no_file_and_no_process() {
+    let cluster = ScratchCluster::start(options()).await.unwrap();
+    let (folder, process) = (cluster.folder().to_owned(), server_process(&cluster));
+    drop(cluster);
+    until(|| !folder.exists() && !runs(&process)).await;
+}
+
+#[tokio::test]
+async fn a_folder_without_a_server_is_refused_by_name() {
+    let nowhere = std::env::temp_dir();
+    let refused = ScratchCluster::start(rowcast::postgres::scratch::ScratchOptions {
+        binaries: Some(nowhere.clone()),
+        ..options()
+    });
+    let error = refused.await.err().expect("there is no server in it").to_string();
+    assert!(error.starts_with(&nowhere.display().to_string()), "{error}");
+}
+
+fn server_process(cluster: &ScratchCluster) -> String {
+    let file = std::fs::read_to_string(cluster.folder().join("data/postmaster.pid")).unwrap();
+    file.lines().next().unwrap().to_owned()
+}
+
+/// An ended process that nobody has asked after yet runs no more.
+fn runs(process: &str) -> bool {
+    let state = Command::new("ps").args(["-o", "state=", "-p", process]).output().unwrap();
+    !matches!(state.stdout.first(), None | Some(b'Z'))
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within 20 seconds");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
