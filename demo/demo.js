@@ -320,7 +320,7 @@ document.querySelector("#write").addEventListener("submit", async (event) => {
     const written = await json("/demo/write", { op, user });
     document.querySelector("#sql code").textContent = written.sql;
     outcome(["Committed in ", strong(`${written.ms.toFixed(1)} ms`), "."]);
-    ownWrites.wait(written, begun);
+    ownWrites.wait({ id: written.id, op }, begun);
   } catch (error) {
     outcome([`Nothing was written: ${error.message}`]);
   }
