@@ -4,6 +4,7 @@
 //! 1 failed, 2 wrong usage. Invariant: a command that fails says what to do next.
 
 mod config;
+mod demo;
 mod output;
 mod serve;
 mod tail;
@@ -31,6 +32,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Demo(demo::Args),
     Tail(tail::Args),
     Config(config::Args),
     Token(token::Args),
@@ -39,6 +41,7 @@ enum Command {
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(args, settings).await,
+        Command::Demo(args) => demo::run(args, settings).await,
         Command::Tail(args) => tail::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),

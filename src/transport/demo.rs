@@ -6,7 +6,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::{StatusCode, header};
+use bytes::Bytes;
+use http::header;
 use serde::Deserialize;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
@@ -40,9 +41,7 @@ pub fn routes(desk: Arc<dyn Desk>) -> ExtraRoutes {
     files.or(questions(desk)).unify().boxed()
 }
 
-fn questions(
-    desk: Arc<dyn Desk>,
-) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
+fn questions(desk: Arc<dyn Desk>) -> impl Filter<Extract = (Response,), Error = Rejection> + Clone {
     let config = warp::path!("demo" / "config").and(warp::get()).map(|| Question::Config);
     let rows = warp::path!("demo" / "rows")
         .and(warp::get())
@@ -75,7 +74,7 @@ struct What {
     op: String,
 }
 
-fn file(kind: &'static str, body: impl Into<warp::hyper::body::Bytes>) -> Response {
+fn file(kind: &'static str, body: impl Into<Bytes>) -> Response {
     let headers = [
         (header::CONTENT_TYPE.as_str(), kind),
         (header::CACHE_CONTROL.as_str(), "no-store"),
@@ -84,7 +83,6 @@ fn file(kind: &'static str, body: impl Into<warp::hyper::body::Bytes>) -> Respon
         (header::REFERRER_POLICY.as_str(), "no-referrer"),
     ];
     let mut response = Response::new(body.into().into());
-    *response.status_mut() = StatusCode::OK;
     for (name, value) in headers {
         response.headers_mut().insert(name, header::HeaderValue::from_static(value));
     }

@@ -27,6 +27,16 @@ pub enum Op {
     Delete,
 }
 
+impl Op {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Insert => "insert",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// A statement that has run.
 #[derive(Clone, Debug)]
 pub struct Written {
@@ -55,8 +65,13 @@ impl Shop {
     }
 
     /// Removes what [`Shop::open`] made.
-    pub async fn close(&self) -> Result<(), ShopError> {
+    pub async fn clear(&self) -> Result<(), ShopError> {
         Ok(self.pool.get().await?.batch_execute(DROP).await?)
+    }
+
+    /// Hangs up, so that a server that stops has nobody to warn.
+    pub fn close(&self) {
+        self.pool.close();
     }
 
     /// One order of this user is made, takes its next step, or goes.
@@ -175,7 +190,7 @@ pub(super) fn pick<T: Copy>(among: &[T]) -> T {
 
 const CUSTOMERS: [&str; 8] = ["Noor", "Mika", "Sofia", "Ravi", "Elif", "Jonas", "Amara", "Théo"];
 
-/// With prices in cents; the same are in [`SCHEMA`].
+/// With prices in cents; each has its shelf in [`SCHEMA`].
 const ITEMS: [(&str, u32); 6] = [
     ("Espresso beans", 1150),
     ("Filter beans", 1290),
