@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long)]
     no_open: bool,
 
+    /// Write nothing: the sample rows change only when you change them
+    #[arg(long)]
+    still: bool,
+
     /// Prove by two WebSocket clients that each gets its own changes and no others, and end
     #[arg(long)]
     check: bool,
@@ -96,7 +100,8 @@ async fn perform(
     let outcome = if args.check {
         check::run(&shop, &desk, address).await
     } else {
-        let _writer = AbortOnDropHandle::new(tokio::spawn(writer::run(shop)));
+        let _writer =
+            (!args.still).then(|| AbortOnDropHandle::new(tokio::spawn(writer::run(shop))));
         welcome(args, address, stage, &secret).map(|()| open_page(args, address))?;
         stop.cancelled().await;
         Ok(())

@@ -6,6 +6,7 @@ mod install;
 mod scratch;
 
 mod delivery;
+mod demo;
 mod hostile;
 mod wake_up;
 mod wire;

@@ -14,6 +14,7 @@
 mod cluster;
 mod daemon;
 mod database;
+mod demo;
 mod programs;
 
 #[allow(unused_imports, reason = "as above")]
@@ -21,4 +22,7 @@ pub use cluster::{cluster, options};
 #[allow(unused_imports, reason = "as above")]
 pub use daemon::{Client, World};
 pub use database::Database;
+#[allow(unused_imports, reason = "as above")]
+pub use demo::Demo;
+#[allow(unused_imports, reason = "as above")]
 pub use programs::{Outcome, psql, psql_file, rowcast, rowcast_with_input};
