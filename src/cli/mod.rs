@@ -5,6 +5,7 @@
 
 mod config;
 mod database;
+mod demo;
 mod emit;
 mod migrate;
 mod output;
@@ -38,6 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Demo(demo::Args),
     Tail(tail::Args),
     Migrate(migrate::Args),
     Watch(watch::Args),
@@ -53,6 +55,7 @@ enum Command {
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(args, settings).await,
+        Command::Demo(args) => demo::run(args, settings).await,
         Command::Tail(args) => tail::run(args, settings).await,
         Command::Migrate(args) => migrate::run(args, settings).await,
         Command::Watch(args) => watch::run(args, settings).await,

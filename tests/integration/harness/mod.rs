@@ -14,6 +14,7 @@
 mod cluster;
 mod daemon;
 mod database;
+mod demo;
 mod log;
 mod programs;
 
@@ -23,5 +24,8 @@ pub use cluster::{cluster, options};
 pub use daemon::{Client, World};
 pub use database::Database;
 #[allow(unused_imports, reason = "as above")]
+pub use demo::Demo;
+#[allow(unused_imports, reason = "as above")]
 pub use log::{forget, logged};
+#[allow(unused_imports, reason = "as above")]
 pub use programs::{Outcome, psql, psql_file, rowcast};
