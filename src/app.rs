@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::ingest::Ingest;
 use crate::ingest::pace::Wake;
 use crate::lifecycle::Health;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
-use crate::session::Services;
+use crate::session::{Services, Share};
 use crate::transport::accept::{self, Limits};
 use crate::transport::origin::{BadOrigin, Origins};
 use crate::transport::{self, ExtraRoutes, Routes};
@@ -56,6 +57,7 @@ impl Daemon {
             authenticator: Authenticator::new(&config.auth)?,
             access: Access::new(config.policies.clone()),
             options: Arc::new(session_options(config)),
+            share: Share::new(messages_per_minute(config)),
         });
         let (health, watched) = watch::channel(Health::Starting);
         let ingest = tokio::spawn(ingest(config, &hub, &health)?.run());
@@ -126,7 +128,8 @@ fn ingest(
         config::Wake::Notify => Wake::Notify,
         config::Wake::Poll => Wake::Poll,
     };
-    Ok(Ingest { database, listen, wake, hub: hub.clone(), health: health.clone() })
+    let (hub, health) = (hub.clone(), health.clone());
+    Ok(Ingest { database, listen, wake, fallback: FALLBACK, hub, health })
 }
 
 fn session_options(config: &Config) -> session::Options {
@@ -137,6 +140,10 @@ fn session_options(config: &Config) -> session::Options {
         max_message_bytes: config.limits.message_bytes.as_usize(),
         leeway: config.auth.leeway,
     }
+}
+
+fn messages_per_minute(config: &Config) -> NonZeroU32 {
+    NonZeroU32::new(config.limits.messages_per_minute).unwrap_or(NonZeroU32::MIN)
 }
 
 fn accept_limits(config: &Config) -> Limits {
@@ -151,6 +158,9 @@ async fn wait_until_ready(mut health: watch::Receiver<Health>) {
     // Ingest holds the sender for as long as the daemon lives.
     let _ = health.wait_for(Health::is_ready).await;
 }
+
+/// Whatever happens to notifications, no change waits longer than this.
+const FALLBACK: Duration = Duration::from_secs(1);
 
 /// Protocol section 3.
 const HEARTBEAT: Duration = Duration::from_secs(25);

@@ -178,6 +178,11 @@ impl Session {
         }
     }
 
+    /// Whose share of messages this connection uses: its user's, or its own while nobody is known.
+    pub fn sender(&self) -> &str {
+        self.principal().and_then(|principal| principal.user.as_deref()).unwrap_or(&self.id)
+    }
+
     fn request(&mut self, request: Request, effects: &mut Vec<Effect>) {
         let reference = request.reference;
         match request.body {

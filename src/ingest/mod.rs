@@ -24,6 +24,7 @@ use crate::postgres::connect::{ConnectError, Target};
 use crate::postgres::event_log::{EventLog, ReadError, unlogged_token};
 use crate::postgres::identity::{Epoch, Identity};
 use crate::postgres::listener::{ListenError, Listener, Signal};
+use crate::postgres::migrations::{self, MigrateError};
 use pace::{Next, Pace, Wake};
 use payload::Payload;
 
@@ -33,6 +34,8 @@ pub struct Ingest {
     /// Where LISTEN is: a direct connection, where `database` goes through a pooler.
     pub listen: Target,
     pub wake: Wake,
+    /// Between reads of a daemon that sleeps and is not woken.
+    pub fallback: Duration,
     pub hub: Hub,
     pub health: watch::Sender<Health>,
 }
@@ -61,6 +64,7 @@ impl Ingest {
     ) -> Result<Infallible, IngestError> {
         let mut listener = Listener::connect(&self.listen).await?;
         let client = self.database.connect_spawned().await?;
+        migrations::check(&client).await?;
         let identity = Arc::new(Identity::read(&client).await.map_err(ReadError::from)?);
         let mut follower = self.follower(client, identity, progress).await?;
         follower.read().await?;
@@ -85,7 +89,7 @@ impl Ingest {
         if progress.position.is_none() {
             progress.position = Some(Position::complete(Arc::new(log.now().await?)));
         }
-        let pace = Pace::new(self.wake);
+        let pace = Pace::new(self.wake, self.fallback);
         Ok(Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() })
     }
 
@@ -104,7 +108,7 @@ impl Ingest {
             self.hub.announce(SystemEvent::Degraded).await;
         }
         if before != Health::Degraded(cause.clone()) {
-            tracing::warn!(%cause, "the database is away; trying again");
+            tracing::warn!(%cause, "cannot follow the database; trying again");
         }
     }
 }
@@ -238,6 +242,8 @@ enum IngestError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error(transparent)]
+    Schema(#[from] MigrateError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error("the sleeping lock")]

@@ -34,6 +34,8 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Pace {
     wake: Wake,
+    /// Whatever happens to notifications, nothing waits longer than this.
+    fallback: Duration,
     /// Some watched table never notifies, so sleep would cost its changes the fallback poll.
     polled_tables: bool,
     idle_reads: u32,
@@ -41,14 +43,8 @@ pub struct Pace {
 }
 
 impl Pace {
-    pub const fn new(wake: Wake) -> Self {
-        Self { wake, polled_tables: false, idle_reads: 0, locked: false }
-    }
-
-    /// The connection that holds the lock is a new one.
-    pub const fn reconnected(&mut self) {
-        self.locked = false;
-        self.idle_reads = 0;
+    pub const fn new(wake: Wake, fallback: Duration) -> Self {
+        Self { wake, fallback, polled_tables: false, idle_reads: 0, locked: false }
     }
 
     pub const fn set_polled_tables(&mut self, polled: bool) {
@@ -94,7 +90,7 @@ impl Pace {
     }
 
     const fn asleep_interval(&self) -> Duration {
-        if self.polled_tables { POLL } else { FALLBACK }
+        if self.polled_tables { POLL } else { self.fallback }
     }
 }
 
@@ -110,9 +106,6 @@ const POLL: Duration = Duration::from_millis(20);
 /// While a transaction that saw the daemon awake is still open, there may be a long one.
 const WAITING_FOR_WRITERS: Duration = Duration::from_millis(20);
 
-/// Whatever happens to notifications, nothing waits longer than this.
-const FALLBACK: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -120,6 +113,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const FALLBACK: Duration = Duration::from_secs(1);
 
     /// The database as far as the lock goes: open transactions, what they logged, who holds the lock.
     #[derive(Default)]
@@ -218,7 +213,7 @@ mod tests {
         ) {
             for wake in [Wake::Auto, Wake::Notify, Wake::Poll] {
                 let mut database = Database::default();
-                let pace = Pace::new(wake);
+                let pace = Pace::new(wake, FALLBACK);
                 let next = Next::Read { after: Duration::ZERO };
                 let mut daemon = Daemon { pace, next, read: 0 };
                 for step in &steps {
@@ -239,7 +234,7 @@ mod tests {
 
     #[test]
     fn an_idle_daemon_sleeps_and_a_busy_one_does_not() {
-        let mut pace = Pace::new(Wake::Auto);
+        let mut pace = Pace::new(Wake::Auto, FALLBACK);
         for _ in 0..IDLE_READS - 1 {
             assert_eq!(pace.read(false), Next::Read { after: BUSY });
         }

@@ -3,20 +3,23 @@
 //! In: messages that a transport read, and the passing of time. Out: commands to the hub. Invariant: decisions are
 //! made in `domain::session` only; here they are carried out, in their order.
 
+mod share;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::access::Access;
 use crate::auth::{Authenticator, Place};
 use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
-use crate::domain::message::ServerMessage;
+use crate::domain::message::{ErrorCode, Refusal, ServerMessage};
 use crate::domain::policy::Action;
 use crate::domain::principal::Principal;
 use crate::domain::session::{Effect, Input, Now, Options, Session};
 use crate::hub::{Hub, Sink, Subscriber};
 use crate::protocol::Wire;
+pub use share::Share;
 
 /// What every session of this node shares.
 pub struct Services {
@@ -24,6 +27,7 @@ pub struct Services {
     pub authenticator: Authenticator,
     pub access: Access,
     pub options: Arc<Options>,
+    pub share: Share,
 }
 
 /// One connection, from the upgrade to the last byte.
@@ -32,6 +36,8 @@ pub struct Connection {
     wire: &'static dyn Wire,
     subscriber: Subscriber,
     session: Session,
+    /// Messages in a row that were over the user's share.
+    over_share: u32,
     closed: bool,
 }
 
@@ -46,14 +52,21 @@ impl Connection {
         let subscriber = services.hub.join(sink, wire).await?;
         let options = Arc::clone(&services.options);
         let (session, effects) = Session::new(session_id(), options, principal, now());
-        let mut connection = Self { services, wire, subscriber, session, closed: false };
+        let mut connection =
+            Self { services, wire, subscriber, session, over_share: 0, closed: false };
         connection.perform(effects).await;
         Some(connection)
     }
 
     pub async fn text(&mut self, text: &str) {
         self.session.heard(now());
-        self.input(Input::Request(self.wire.decode(text))).await;
+        match self.services.share.take(self.session.sender()) {
+            Ok(()) => {
+                self.over_share = 0;
+                self.input(Input::Request(self.wire.decode(text))).await;
+            }
+            Err(wait) => self.refuse_share(wait).await,
+        }
     }
 
     pub async fn ping(&mut self, payload: &[u8]) {
@@ -84,6 +97,18 @@ impl Connection {
 
     pub const fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whoever goes on regardless is cut off, and comes back later.
+    async fn refuse_share(&mut self, wait: Duration) {
+        self.over_share += 1;
+        if self.over_share > MAX_OVER_SHARE {
+            return self.close(CloseReason::RateLimited).await;
+        }
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        let message = "this user sends too many messages; wait before the next one";
+        let refusal = Refusal::new(None, ErrorCode::RateLimited, message).retry_after(wait);
+        self.send(&ServerMessage::Refused(refusal)).await;
     }
 
     async fn input(&mut self, input: Input) {
@@ -153,3 +178,6 @@ fn session_id() -> Box<str> {
     aws_lc_rs::rand::fill(&mut bytes).expect("the system's source of randomness never fails here");
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes).into()
 }
+
+/// Messages over the share that are answered before the connection is closed.
+const MAX_OVER_SHARE: u32 = 20;

@@ -12,12 +12,15 @@
 #![allow(dead_code, reason = "not every test needs every part")]
 
 mod cluster;
+mod daemon;
 mod database;
 mod log;
 mod programs;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
+#[allow(unused_imports, reason = "as above")]
+pub use daemon::{Client, World};
 pub use database::Database;
 #[allow(unused_imports, reason = "as above")]
 pub use log::{forget, logged};
