@@ -15,6 +15,7 @@ mod cluster;
 mod daemon;
 mod database;
 mod demo;
+mod log;
 mod programs;
 
 #[allow(unused_imports, reason = "as above")]
@@ -25,4 +26,6 @@ pub use database::Database;
 #[allow(unused_imports, reason = "as above")]
 pub use demo::Demo;
 #[allow(unused_imports, reason = "as above")]
-pub use programs::{Outcome, psql, psql_file, rowcast, rowcast_with_input};
+pub use log::{forget, logged};
+#[allow(unused_imports, reason = "as above")]
+pub use programs::{Outcome, psql, psql_file, rowcast};
