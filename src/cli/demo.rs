@@ -30,7 +30,7 @@ use stage::Stage;
 
 /// Show rows of a real database changing live in a page
 ///
-/// Starts a private, throw-away PostgreSQL server, or uses DATABASE_URL where that is set; installs the schema,
+/// Starts a private, throw-away PostgreSQL server unless a database is named; installs the schema,
 /// watches a sample table that keeps changing, and serves a page in which two users see their own rows.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
