@@ -257,7 +257,7 @@ async fn emit_sends_what_is_no_row_change() {
             .batch_execute(&format!("select rowcast.emit({call})"))
             .await
             .expect_err(call);
-        assert_eq!(error.code().map(|code| code.code()), Some(code), "{call}");
+        assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some(code), "{call}");
     }
     assert_eq!(logged(&db).await, Vec::<String>::new());
 }
