@@ -28,10 +28,11 @@ use stage::Stage;
 
 /// Show rows of a real PostgreSQL changing live in a page
 ///
-/// Starts a private, throw-away PostgreSQL server, or uses DATABASE_URL where that is set; installs the schema,
+/// Starts a private, throw-away PostgreSQL server, or uses `DATABASE_URL` where that is set; installs the schema,
 /// watches a sample table that keeps changing, and serves a page in which two users see their own rows.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub struct Args {
     /// Where the page is; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_ADDRESS)]
@@ -76,7 +77,8 @@ pub async fn run(args: Args, _settings: &Settings) -> Result<(), Failure> {
         return Ok(());
     };
     let mut stage = stage?;
-    let outcome = stop.run_until_cancelled(perform(&args, config, &mut stage, &stop)).await;
+    let outcome =
+        stop.run_until_cancelled(Box::pin(perform(&args, config, &mut stage, &stop))).await;
     tell("Removing what the demo made.");
     let cleared = stage.clear().await;
     outcome.unwrap_or(Ok(())).and(cleared)
