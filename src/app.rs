@@ -71,10 +71,12 @@ impl Daemon {
             let routes = transport::private(watched.clone());
             servers.spawn(accept::serve(private, routes, limits, stop.clone()));
         }
+        let is_private = config.server.private_listen.is_some();
         wait_until_ready(watched.clone()).await;
         let origins = Origins::parse(&config.server.allowed_origins)?;
         let sockets = TaskTracker::new();
-        let routes = Routes { services, origins, health: watched, sockets: sockets.clone() };
+        let health_here = (!is_private).then(|| watched.clone());
+        let routes = Routes { services, origins, health: health_here, sockets: sockets.clone() };
         let routes = transport::public(&routes, extra);
         servers.spawn(accept::serve(public, routes, limits, stop.clone()));
         Ok(Self { address, hub, health, stop, sockets, servers, ingest })

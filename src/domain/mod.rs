@@ -13,3 +13,4 @@ pub mod principal;
 pub mod routes;
 pub mod session;
 pub mod snapshot;
+pub mod template;

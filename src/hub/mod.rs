@@ -20,7 +20,8 @@ pub use shard::{After, HubOptions};
 pub use subscriber::Subscriber;
 
 use crate::domain::event::{Batch, Event};
-use crate::domain::message::{ResetReason, SystemEvent};
+use crate::domain::message::SystemEvent;
+use crate::domain::template::Template;
 use crate::protocol::Wire;
 use shard::{Command, Shard};
 
@@ -70,9 +71,16 @@ impl Hub {
         let _ = self.commands.send(Command::PublishUnlogged(events)).await;
     }
 
-    /// Tells every subscription that events may be missing.
-    pub async fn reset(&self, reason: ResetReason) {
-        let _ = self.commands.send(Command::Reset(reason)).await;
+    /// Tells every subscription that positions of before mean nothing any more.
+    pub async fn forget_epoch(&self) {
+        let _ = self.commands.send(Command::ForgetEpoch).await;
+    }
+
+    /// Tells those who may get events of these templates that some of them, which no log holds, may be missing.
+    pub async fn reset_unlogged(&self, templates: Vec<Template>) {
+        if !templates.is_empty() {
+            let _ = self.commands.send(Command::ResetUnlogged(templates)).await;
+        }
     }
 
     /// Tells every session.

@@ -22,6 +22,7 @@ use crate::domain::message::{Reference, ResetReason, ServerMessage, SystemEvent}
 use crate::domain::position::Position;
 use crate::domain::routes::{Routes, SubscriberId};
 use crate::domain::snapshot::Snapshot;
+use crate::domain::template::Template;
 use crate::protocol::{WIRES, Wire};
 
 /// A subscriber's slot, and which of its tenants is meant.
@@ -81,7 +82,8 @@ pub enum Command {
     },
     Publish(Arc<Batch>),
     PublishUnlogged(Vec<Event>),
-    Reset(ResetReason),
+    ForgetEpoch,
+    ResetUnlogged(Vec<Template>),
     Announce(SystemEvent),
     Drain {
         done: oneshot::Sender<()>,
@@ -228,7 +230,11 @@ impl Shard {
                     self.deliver(event);
                 }
             }
-            Command::Reset(reason) => self.reset(reason),
+            Command::ForgetEpoch => self.forget_epoch(),
+            Command::ResetUnlogged(templates) => {
+                let concerns = |pattern: &Pattern| templates.iter().any(|t| t.may_reach(pattern));
+                self.reset(ResetReason::NotLogged, concerns);
+            }
             Command::Announce(event) => self.announce(event),
             Command::Drain { done } => self.drain(done),
         }
@@ -458,18 +464,19 @@ impl Shard {
         }
     }
 
-    fn reset(&mut self, reason: ResetReason) {
-        if reason == ResetReason::Epoch {
-            // Positions of another epoch compare with nothing of this one.
-            self.recent = Ring::new(self.options.recent_bytes);
-            self.position = None;
-        }
+    /// Positions of another epoch compare with nothing of this one.
+    fn forget_epoch(&mut self) {
+        self.recent = Ring::new(self.options.recent_bytes);
+        self.position = None;
+        self.reset(ResetReason::Epoch, |_| true);
+    }
+
+    fn reset(&mut self, reason: ResetReason, concerns: impl Fn(&Pattern) -> bool) {
         for slot in self.slots() {
-            let subscriptions = &self.subscribers[slot].subscriptions;
-            let patterns: Vec<_> = subscriptions.iter().map(|s| s.pattern.clone()).collect();
-            for pattern in patterns {
-                let message = ServerMessage::Reset { pattern, reason };
-                self.queue(slot, self.subscribers[slot].wire.message(&message));
+            let subscriptions = self.subscribers[slot].subscriptions.iter();
+            let patterns = subscriptions.map(|held| held.pattern.clone());
+            for pattern in patterns.filter(&concerns).collect::<Vec<_>>() {
+                self.tell(slot, &ServerMessage::Reset { pattern, reason });
             }
         }
     }

@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
 use crate::domain::event::Event;
-use crate::domain::message::{ResetReason, SystemEvent};
+use crate::domain::message::SystemEvent;
 use crate::domain::position::Position;
+use crate::domain::template::Template;
 use crate::hub::Hub;
 use crate::lifecycle::Health;
 use crate::postgres::connect::{ConnectError, Target};
@@ -86,9 +87,10 @@ impl Ingest {
         let log = EventLog::new(client, Arc::clone(&identity)).await?;
         if progress.epoch.is_some_and(|known| known != epoch) {
             progress.position = None;
-            self.hub.reset(ResetReason::Epoch).await;
+            self.hub.forget_epoch().await;
         }
         progress.epoch = Some(epoch);
+        self.hub.reset_unlogged(std::mem::take(&mut progress.unlogged)).await;
         if progress.position.is_none() {
             let start = log.start().await?;
             progress.position = Some(start.position.clone());
@@ -123,6 +125,8 @@ impl Ingest {
 struct Progress {
     epoch: Option<Epoch>,
     position: Option<Position>,
+    /// Channels whose events are lost while nobody listens.
+    unlogged: Vec<Template>,
 }
 
 /// Follows the log over one pair of connections.
@@ -175,7 +179,7 @@ impl Follower<'_> {
             }
             Ok(Signal::Overrun) => {
                 tracing::warn!("notifications came faster than they could be taken; some are gone");
-                self.hub.reset(ResetReason::NotLogged).await;
+                self.hub.reset_unlogged(self.progress.unlogged.clone()).await;
                 Ok(Next::Read { after })
             }
             Ok(Signal::Lost) => Err(IngestError::Lost),
@@ -234,8 +238,9 @@ impl Follower<'_> {
 
     async fn check_watches(&mut self) -> Result<(), IngestError> {
         self.checked = Instant::now();
-        let polled = self.log.has_polled_tables().await?;
-        self.pace.set_polled_tables(polled);
+        let watches = self.log.watches().await?;
+        self.pace.set_polled_tables(watches.polled);
+        self.progress.unlogged = watches.unlogged;
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use crate::domain::channel::Channel;
 use crate::domain::event::{Batch, Event, Json, Logged};
 use crate::domain::position::Position;
 use crate::domain::snapshot::{Snapshot, SnapshotError};
+use crate::domain::template::Template;
 
 /// The columns that [`event`] reads.
 macro_rules! columns {
@@ -90,10 +91,24 @@ impl EventLog {
         Ok(Some(Event { logged: None, ..event }))
     }
 
-    /// Whether some watched table never notifies.
-    pub async fn has_polled_tables(&self) -> Result<bool, ReadError> {
-        Ok(self.client.query_one(HAS_POLLED_TABLES, &[]).await?.try_get(0)?)
+    /// What the watches say of how their changes arrive.
+    pub async fn watches(&self) -> Result<Watches, ReadError> {
+        let row = self.client.query_one(WATCHES, &[]).await?;
+        let unlogged: Vec<String> = row.try_get(1)?;
+        Ok(Watches {
+            polled: row.try_get(0)?,
+            unlogged: unlogged.into_iter().map(Template::new).collect(),
+        })
     }
+}
+
+/// How the changes of the watched tables arrive.
+#[derive(Debug, Default)]
+pub struct Watches {
+    /// Whether some table never notifies.
+    pub polled: bool,
+    /// The channels of those that are not logged.
+    pub unlogged: Vec<Template>,
 }
 
 /// One read of the log, taken batch by batch.
@@ -263,7 +278,11 @@ const READ_PARKED: &str = concat!(
    and e.parked"
 );
 
-const HAS_POLLED_TABLES: &str = "select exists (select from rowcast.watched where wake = 'poll')";
+const WATCHES: &str = "\
+select coalesce(bool_or(w.wake = 'poll'), false),
+       coalesce(array_agg(channel) filter (where not w.log and channel is not null), '{}')
+  from rowcast.watched w
+  left join unnest(w.channels) channel on true";
 
 /// Events handed on at a time: large enough that a burst is coalesced into few writes, small enough that it
 /// reaches the first subscriber while the rest is read.

@@ -37,7 +37,8 @@ use upgrade::Handshake;
 pub struct Routes {
     pub services: Arc<Services>,
     pub origins: Origins,
-    pub health: watch::Receiver<Health>,
+    /// `None` where health has an address of its own.
+    pub health: Option<watch::Receiver<Health>>,
     /// The tasks of upgraded sockets.
     pub sockets: TaskTracker,
 }
@@ -47,7 +48,11 @@ pub type ExtraRoutes = BoxedFilter<(Response,)>;
 
 /// What a browser page or a service asks for.
 pub fn public(routes: &Routes, extra: Option<ExtraRoutes>) -> BoxedFilter<(Response,)> {
-    let own = websocket_route(routes).or(health::routes(routes.health.clone())).unify().boxed();
+    let socket = websocket_route(routes);
+    let own = match &routes.health {
+        Some(health) => socket.or(health::routes(health.clone())).unify().boxed(),
+        None => socket,
+    };
     let all = match extra {
         Some(extra) => extra.or(own).unify().boxed(),
         None => own,

@@ -182,6 +182,33 @@ async fn notify_only_events_arrive_whatever_their_size_and_forged_ones_do_not() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lost_listen_connection_is_told_to_those_whose_events_no_log_holds() {
+    let world = World::after(&format!(
+        "{ORDERS} select rowcast.watch('orders', array['orders', 'orders:{{id}}'], log => false);
+         create table kept (id int); select rowcast.watch('kept', array['kept'])"
+    ))
+    .await;
+    let mut loose = world.subscriber("ana", &["orders:*"]).await;
+    let mut kept = world.subscriber("ben", &["kept"]).await;
+    world
+        .sql(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+              where datname = current_database() and application_name = 'rowcast'",
+        )
+        .await;
+    let reset = loose.skip_to(|message| message["type"] == "reset").await;
+    assert_eq!(reset, json!({ "type": "reset", "channel": "orders:*", "reason": "not_logged" }));
+    world.sql("insert into kept values (1)").await;
+    let mut skipped = Vec::new();
+    while let message = kept.next().await
+        && message["type"] != "change"
+    {
+        skipped.push(message["type"].clone());
+    }
+    assert!(!skipped.contains(&json!("reset")), "{skipped:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_committed_while_the_connections_are_down_is_delivered_once_they_are_back() {
     let world = orders("array['orders']").await;
     let mut client = world.subscriber("ana", &["orders"]).await;

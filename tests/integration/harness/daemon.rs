@@ -28,9 +28,19 @@ impl World {
         Self::with(r#"policy = [{ channel = "*", allow = ["subscribe"] }]"#).await
     }
 
+    /// The same, on a database in which this has been done before it starts.
+    pub async fn after(sql: &str) -> Self {
+        let db = Database::migrated().await;
+        db.batch_execute(sql).await;
+        Self::on(db, r#"policy = [{ channel = "*", allow = ["subscribe"] }]"#).await
+    }
+
     /// A daemon with this configuration, beside the database and the key.
     pub async fn with(settings: &str) -> Self {
-        let db = Database::migrated().await;
+        Self::on(Database::migrated().await, settings).await
+    }
+
+    async fn on(db: Database, settings: &str) -> Self {
         let config = config(db.url(), settings);
         let daemon = Daemon::start(&config, None).await.expect("the daemon starts");
         Self { db, daemon, config }
@@ -192,6 +202,16 @@ impl Client {
     /// Resumes behind an event; the answer.
     pub async fn resume(&mut self, channel: &str, after: &str) -> Value {
         self.ask(json!({ "type": "subscribe", "channel": channel, "after": after })).await
+    }
+
+    /// The next message of this kind, whatever comes before it.
+    pub async fn skip_to(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let message = self.next().await;
+            if wanted(&message) {
+                return message;
+            }
+        }
     }
 
     /// The next changes; any other message fails the test.
