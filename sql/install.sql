@@ -47,6 +47,7 @@ select to_regclass('rowcast.migration') is null as fresh \gset
 \ir functions/wake_up.sql
 \ir functions/capture_function.sql
 \ir functions/tells_truncate.sql
+\ir functions/sweep_statements.sql
 \ir functions/unwatch_statements.sql
 \ir functions/watch_statements.sql
 \ir functions/definition.sql

@@ -19,11 +19,13 @@ use crate::access::Access;
 use crate::auth::{AuthError, Authenticator};
 use crate::config::{self, Config};
 use crate::domain::session;
+use crate::history::LogHistory;
 use crate::hub::{Hub, HubOptions};
 use crate::ingest::Ingest;
 use crate::ingest::pace::Wake;
 use crate::lifecycle::Health;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
+use crate::postgres::identity::Identity;
 use crate::session::{Services, Share};
 use crate::transport::accept::{self, Limits};
 use crate::transport::origin::{BadOrigin, Origins};
@@ -49,18 +51,20 @@ impl Daemon {
             None => None,
         };
         let address = public.local_addr().map_err(StartError::Address)?;
-        let hub = Hub::start(HubOptions {
-            queue_bytes: config.limits.queue_bytes_per_connection.as_usize(),
-        });
+        let (identity, known) = watch::channel(None);
+        let database = Target::parse(config.database.url.expose())?;
+        let history = LogHistory::new(database.pool(config.database.pool_size), known);
+        let hub = Hub::start(hub_options(config), Arc::new(history.clone()));
         let services = Arc::new(Services {
             hub: hub.clone(),
             authenticator: Authenticator::new(&config.auth)?,
             access: Access::new(config.policies.clone()),
+            history,
             options: Arc::new(session_options(config)),
             share: Share::new(messages_per_minute(config)),
         });
         let (health, watched) = watch::channel(Health::Starting);
-        let ingest = tokio::spawn(ingest(config, &hub, &health)?.run());
+        let ingest = tokio::spawn(ingest(config, &hub, &health, identity)?.run());
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
         let limits = accept_limits(config);
         if let Some(private) = private {
@@ -118,6 +122,7 @@ fn ingest(
     config: &Config,
     hub: &Hub,
     health: &watch::Sender<Health>,
+    identity: watch::Sender<Option<Arc<Identity>>>,
 ) -> Result<Ingest, StartError> {
     // A transaction of millions of rows is read in one statement, at the pace of the slowest hand behind it.
     let session = SessionOptions { application_name: "rowcast".into(), statement_timeout: None };
@@ -129,7 +134,12 @@ fn ingest(
         config::Wake::Poll => Wake::Poll,
     };
     let (hub, health) = (hub.clone(), health.clone());
-    Ok(Ingest { database, listen, wake, fallback: FALLBACK, hub, health })
+    Ok(Ingest { database, listen, wake, fallback: FALLBACK, hub, health, identity })
+}
+
+fn hub_options(config: &Config) -> HubOptions {
+    let queue_bytes = config.limits.queue_bytes_per_connection.as_usize();
+    HubOptions { queue_bytes, recent_bytes: RECENT_BYTES }
 }
 
 fn session_options(config: &Config) -> session::Options {
@@ -161,6 +171,9 @@ async fn wait_until_ready(mut health: watch::Receiver<Health>) {
 
 /// Whatever happens to notifications, no change waits longer than this.
 const FALLBACK: Duration = Duration::from_secs(1);
+
+/// About a hundred thousand events of a few hundred bytes: what a client misses that comes back within minutes.
+const RECENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Protocol section 3.
 const HEARTBEAT: Duration = Duration::from_secs(25);

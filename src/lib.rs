@@ -5,7 +5,7 @@
 //! ```text
 //! L5  cli · app                       composition: the only place that knows everything
 //! L4  transport                       sockets and HTTP: warp lives here and nowhere else
-//! L3  session · hub · ingest · access services: tasks, channels, caches
+//! L3  session · hub · ingest · history · access services: tasks, channels, caches
 //! L2  postgres · auth                 adapters: one outside system each
 //! L1  protocol                        wire formats: bytes to messages and back, pure
 //! L0  domain                          what the service means: pure; no tokio, no clock, no IO
@@ -21,6 +21,8 @@ pub mod postgres;
 
 pub mod access;
 pub mod hub;
+
+pub mod history;
 pub mod ingest;
 pub mod session;
 

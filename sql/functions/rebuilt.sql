@@ -8,7 +8,8 @@ create or replace function rowcast._rebuilt(
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    filled constant text := rowcast._filled(query, names, numbers, needed, watched, relation, '($1)', '', '($2)', '');
+    filled constant text := rowcast._filled(query, names, numbers, needed, watched, relation,
+                                             '($1)', ' where $1 is distinct from null', '($2)', ' where $2 is distinct from null');
     event  record;
     most   text;
 begin

@@ -6,14 +6,15 @@ create or replace function rowcast._watch_statements(w rowcast.watched)
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    body text := '';
-    op   text;
+    made    text := '';
+    removed text := '';
+    op      text;
 begin
     foreach op in array array['insert', 'update', 'delete', 'truncate'] loop
         if not op = any (w.ops) or (op = 'truncate' and not rowcast._tells_truncate(w)) then
-            body := body || rowcast._unwatch_statements(w.target, w.name, op);
+            removed := removed || rowcast._unwatch_statements(w.target, w.name, op);
         else
-            body := body || rowcast._capture_function(w, op) || format(
+            made := made || rowcast._capture_function(w, op) || format(
                 E'\ncreate or replace trigger %I\n    after %s on %s%s\n    for each %s execute function rowcast.%I();\n\n',
                 'rowcast_900_' || op, op, w.name,
                 case
@@ -24,10 +25,12 @@ begin
                 end,
                 case when op = 'truncate' then 'statement' else w.captured end,
                 rowcast._capture_name(w.target, op));
+            removed := removed || rowcast._sweep_statements(w.target, op, rowcast._capture_name(w.target, op));
         end if;
     end loop;
-    w.fingerprint := encode(sha256(convert_to(body, 'UTF8')), 'hex');
-    return body || format(
+    -- Over what stays, not over what a replaced watch leaves to clear away.
+    w.fingerprint := encode(sha256(convert_to(made, 'UTF8')), 'hex');
+    return made || removed || format(
         E'insert into rowcast.watched (target, name, channels, users, columns, "except", ops, condition, old, log,\n'
         '                             capture, wake, rls, captured, published, key, fingerprint)\n'
         'values (%L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L, %L)\n'

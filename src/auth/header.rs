@@ -1,29 +1,22 @@
 //! What a token's header may say.
 //!
-//! In: the token. Out: nothing, or a refusal. Invariant: a header cannot choose a key, name a place to
+//! In: the header and the algorithms of the key. Out: the one to use, or a refusal. Invariant: a header cannot choose a key, name a place to
 //! fetch one from, or ask for an extension.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::Algorithm;
 use serde_json::Value;
 
-use super::TokenRefusal;
-use super::json::Object;
+use super::{TokenRefusal, json};
 
-pub(super) fn check(token: &str) -> Result<(), TokenRefusal> {
-    let mut parts = token.split('.');
-    let (Some(header), Some(_), Some(_), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return Err(TokenRefusal::Malformed);
-    };
-    let bytes = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenRefusal::Malformed)?;
-    let Object(header) = serde_json::from_slice(&bytes).map_err(|_| TokenRefusal::Malformed)?;
+pub(super) fn check(header: &str, algorithms: &[Algorithm]) -> Result<Algorithm, TokenRefusal> {
+    let header = json::decode(header)?;
     if let Some(name) = FORBIDDEN.iter().find(|name| header.contains_key(**name)) {
         return Err(TokenRefusal::Header(name));
     }
     check_field(header.get("typ"), "typ", is_token_type)?;
-    check_field(header.get("kid"), "kid", is_key_id)
+    check_field(header.get("kid"), "kid", is_key_id)?;
+    let algorithm = header.get("alg").and_then(Value::as_str).and_then(|name| name.parse().ok());
+    algorithm.filter(|name| algorithms.contains(name)).ok_or(TokenRefusal::Algorithm)
 }
 
 fn check_field(

@@ -1,16 +1,27 @@
 //! JSON objects in which every name occurs once, at every depth.
 //!
-//! In: the bytes of a token's part. Out: an [`Object`]. Invariant: two readers of the same token cannot
+//! In: a part of a token. Out: its object. Invariant: two readers of the same token cannot
 //! see different values, as they could where a name occurs twice (RFC 8725 section 2.4).
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::TokenRefusal;
+
+/// base64url without padding, and JSON in it.
+pub(super) fn decode(part: &str) -> Result<Map<String, Value>, TokenRefusal> {
+    let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Malformed)?;
+    let object: Object = serde_json::from_slice(&bytes).map_err(|_| TokenRefusal::Malformed)?;
+    Ok(object.0)
+}
+
 #[derive(Debug)]
-pub(super) struct Object(pub Map<String, Value>);
+struct Object(Map<String, Value>);
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

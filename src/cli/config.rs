@@ -6,7 +6,9 @@ use clap::Subcommand;
 
 use super::{Failure, Settings, print, tell};
 use crate::auth::Authenticator;
-use crate::config::{self, Fault};
+use crate::config::{self, Fault, Faults, Loaded};
+use crate::postgres::connect::Target;
+use crate::transport::origin::Origins;
 
 /// Check and show the configuration
 #[derive(Debug, clap::Args)]
@@ -46,8 +48,8 @@ fn check(file: Option<PathBuf>, settings: &Settings) -> Result<(), Failure> {
         Ok(loaded) => loaded,
         Err(faults) => return refuse(&faults.0),
     };
-    if let Err(error) = Authenticator::new(&loaded.config.auth) {
-        return refuse(&[loaded.fault(error.key(), error.to_string())]);
+    if let Err(faults) = vet(&loaded) {
+        return refuse(&faults.0);
     }
     for warning in &loaded.warnings {
         tell(&format!("warning: {warning}"));
@@ -56,6 +58,27 @@ fn check(file: Option<PathBuf>, settings: &Settings) -> Result<(), Failure> {
         Some(file) => print(&format!("{}: no faults", file.display())),
         None => print("no faults; no file was found, so defaults and environment are in force"),
     }
+}
+
+/// What only the rooms that use a value can say about it.
+pub(super) fn vet(loaded: &Loaded) -> Result<(), Faults> {
+    let config = &loaded.config;
+    let mut faults = Vec::new();
+    if let Err(error) = Authenticator::new(&config.auth) {
+        faults.push(loaded.fault(error.key(), error.to_string()));
+    }
+    for origin in &config.server.allowed_origins {
+        if let Err(error) = Origins::parse(&[origin]) {
+            faults.push(loaded.fault("server.allowed_origins", error.to_string()));
+        }
+    }
+    let (url, listen_url) = (Some(&config.database.url), config.database.listen_url.as_ref());
+    for (key, url) in [("database.url", url), ("database.listen_url", listen_url)] {
+        if let Some(Err(error)) = url.map(|url| Target::parse(url.expose())) {
+            faults.push(loaded.fault(key, error.to_string()));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Faults(faults)) }
 }
 
 /// The faults are what was asked for, so they go where data goes.

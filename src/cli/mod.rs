@@ -4,10 +4,18 @@
 //! 1 failed, 2 wrong usage. Invariant: a command that fails says what to do next.
 
 mod config;
+mod database;
+mod demo;
+mod emit;
+mod migrate;
 mod output;
 mod serve;
 mod tail;
 mod token;
+mod uninstall;
+mod unwatch;
+mod watch;
+mod watches;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,15 +39,30 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Demo(demo::Args),
     Tail(tail::Args),
+    Migrate(migrate::Args),
+    Watch(watch::Args),
+    Unwatch(unwatch::Args),
+    Watches(watches::Args),
+    Emit(emit::Args),
+    Uninstall(uninstall::Args),
     Config(config::Args),
     Token(token::Args),
 }
 
+#[allow(clippy::unused_async, reason = "most commands wait for a server")]
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(args, settings).await,
+        Command::Demo(args) => demo::run(args, settings).await,
         Command::Tail(args) => tail::run(args, settings).await,
+        Command::Migrate(args) => migrate::run(args, settings).await,
+        Command::Watch(args) => watch::run(args, settings).await,
+        Command::Unwatch(args) => unwatch::run(args, settings).await,
+        Command::Watches(args) => watches::run(args, settings).await,
+        Command::Emit(args) => emit::run(args, settings).await,
+        Command::Uninstall(args) => uninstall::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),
     }
@@ -91,6 +114,14 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
     }
+}
+
+/// Statements as psql runs them: all of them or none.
+fn in_transaction(statements: &str) -> String {
+    format!(
+        "\\set ON_ERROR_STOP on\nbegin;\nset local lock_timeout = '2s';\n{}\ncommit;\n",
+        statements.trim_end()
+    )
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {

@@ -23,6 +23,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
         None => settings.clone(),
     };
     let loaded = settings.load()?;
+    super::config::vet(&loaded)?;
     telemetry::init(&loaded.config.telemetry)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");

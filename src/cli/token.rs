@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
     claims: Vec<(String, Value)>,
 
-    /// The role, in the claim that auth.role_claim names
+    /// The role, in the claim that the configuration names for it
     #[arg(long)]
     role: Option<String>,
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 
+use super::bounded::Time;
 use super::reader::Findings;
-use super::setting::Time;
 use super::{Environment, Secret, Visitor, key_file};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +123,12 @@ fn read_key(
 }
 
 fn check_secret(secret: Vec<u8>, key: &str, findings: &mut Findings) -> Vec<u8> {
+    if key == SECRET_VARIABLE && Environment::is_broken(&String::from_utf8_lossy(&secret)) {
+        findings.fault(
+            key,
+            "is no UTF-8: put the secret into a file and name that in auth.secret_file",
+        );
+    }
     if secret.len() < SECRET_MIN_BYTES {
         let message = format!(
             "the secret has {} bytes and needs {SECRET_MIN_BYTES}: make one with `openssl rand -hex 32`",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Visitor;
-use super::setting::Time;
+use super::bounded::Time;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthorizeConfig {

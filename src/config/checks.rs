@@ -11,7 +11,6 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     check_openness(config, findings);
     check_algorithms(config, findings);
     check_claims(config, findings);
-    check_origins(config, findings);
     check_addresses(config, findings);
     check_filter(config, findings);
     if config.presence.timeout <= config.presence.heartbeat {
@@ -44,17 +43,15 @@ fn check_algorithms(config: &Config, findings: &mut Findings) {
         Some(AuthKey::PublicPem(_)) => config.auth.algorithms.iter().find(is_hmac),
         None => None,
     };
-    if let Some(wrong) = wrong {
-        let fit = match config.auth.key {
-            Some(AuthKey::PublicPem(_)) => {
-                "a public key: name the one that your issuer signs with, such as [\"ES256\"]"
-            }
-            _ => {
-                "a secret: use HS256, HS384 or HS512, or name a public key in auth.public_key_file"
-            }
-        };
-        findings.fault("auth.algorithms", format!("{wrong:?} does not go with {fit}"));
-    }
+    let Some(wrong) = wrong else { return };
+    let (file, fit) = match config.auth.key {
+        Some(AuthKey::PublicPem(_)) => ("auth.public_key_file", FIT_FOR_PUBLIC),
+        _ => ("auth.secret_file", FIT_FOR_SECRET),
+    };
+    // Where nobody chose the algorithms, the key is what was chosen.
+    let given = findings.weight("auth.algorithms").is_some();
+    let key = if given { "auth.algorithms" } else { file };
+    findings.fault(key, format!("{wrong:?} in auth.algorithms does not go with {fit}"));
 }
 
 fn check_claims(config: &Config, findings: &mut Findings) {
@@ -67,26 +64,6 @@ fn check_claims(config: &Config, findings: &mut Findings) {
             findings.fault(key, "must be the name of a claim, or names joined by dots");
         }
     }
-}
-
-fn check_origins(config: &Config, findings: &mut Findings) {
-    for origin in &config.server.allowed_origins {
-        if !is_origin(origin) {
-            let message = format!(
-                "{origin:?} is no origin: write scheme, host and port if any, in lower case and without a \
-                 path, as in \"https://app.example.com\""
-            );
-            findings.fault("server.allowed_origins", message);
-        }
-    }
-}
-
-/// As a browser sends it: RFC 6454 section 6.2.
-fn is_origin(text: &str) -> bool {
-    let host =
-        text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, host)| host);
-    let plain = |host: &str| !host.is_empty() && !host.contains(['/', '?', '#', '@', '*', ' ']);
-    host.is_some_and(plain) && !text.contains(|c: char| c.is_ascii_uppercase())
 }
 
 fn check_addresses(config: &Config, findings: &mut Findings) {
@@ -108,6 +85,10 @@ fn check_filter(config: &Config, findings: &mut Findings) {
     }
 }
 
+const FIT_FOR_PUBLIC: &str =
+    "a public key: name the one that your issuer signs with, such as [\"ES256\"]";
+const FIT_FOR_SECRET: &str =
+    "a secret: use HS256, HS384 or HS512, or name a public key in auth.public_key_file";
 const OPEN_WITHOUT_KEY: &str = "can be reached from other machines, yet no key says whose tokens count: \
     name one in auth.secret_file or auth.public_key_file, or listen on 127.0.0.1";
 const ANONYMOUS_ONLY: &str = "no key is set and others can reach this server: everybody gets what the policies without claims allow";

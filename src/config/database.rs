@@ -1,9 +1,11 @@
 //! `[database]`: where PostgreSQL is and how the daemon learns of commits.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
+use super::bounded::{Choice, Count};
 use super::reader::Findings;
-use super::setting::{Choice, Count, parse_database_url};
+use super::setting::parse_database_url;
 use super::{Environment, Secret, Visitor, key_file};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,9 +65,13 @@ pub(super) fn read_urls(
 ) {
     let mut read = |name: &Option<String>, key: &str, other: &str| {
         let name = name.as_deref()?;
-        if findings.given(other) {
-            findings.fault(key, format!("contradicts {other}: keep one of the two"));
-            return None;
+        match findings.weight(key).cmp(&findings.weight(other)) {
+            Ordering::Less => return None,
+            Ordering::Equal => {
+                findings.fault(key, format!("contradicts {other}: keep one of the two"));
+                return None;
+            }
+            Ordering::Greater => {}
         }
         let url = key_file::read(name, base, environment).and_then(|file| {
             let text = String::from_utf8(file.bytes).map_err(|_| "is no text".to_owned())?;

@@ -10,7 +10,7 @@ use std::path::Path;
 pub struct Environment(BTreeMap<String, String>);
 
 impl Environment {
-    /// Bytes that are no UTF-8 become replacement characters, which no key accepts.
+    /// Bytes that are no UTF-8 become replacement characters, which [`Self::is_broken`] finds.
     pub fn of_process() -> Self {
         std::env::vars_os()
             .map(|(name, value)| {
@@ -24,10 +24,15 @@ impl Environment {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Whether the value was no UTF-8.
+    pub(super) fn is_broken(value: &str) -> bool {
+        value.contains(char::REPLACEMENT_CHARACTER)
+    }
+
     /// The variable that stands for a key, its name and value.
     pub(super) fn of_key(&self, key: &str) -> Option<(String, &str)> {
         let name = variable(key);
-        let own = self.0.get(&name).map(String::as_str);
+        let own = self.value(&name);
         match (own, key) {
             (Some(value), _) => Some((name, value)),
             (None, "database.url") => {

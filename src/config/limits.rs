@@ -1,6 +1,6 @@
 //! `[limits]`: what one client, user or address may take.
 
-use super::setting::{Count, Size};
+use super::bounded::{Count, Size};
 use super::{ByteSize, Visitor};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Default for LimitsConfig {
     }
 }
 
-/// More sockets than the kernel gives one process by default (fs.nr_open).
+/// More sockets than the kernel gives one process by default (`fs.nr_open`).
 const MANY: usize = 10_000_000;
 
 const CONNECTIONS: &str = "Open connections in all.";

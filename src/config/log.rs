@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::setting::{Size, Time};
+use super::bounded::{Size, Time};
 use super::{ByteSize, Visitor};
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 mod auth;
 mod authorize;
+mod bounded;
 mod bridge;
 mod checks;
 mod cluster;

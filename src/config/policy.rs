@@ -39,9 +39,10 @@ fn named(when: Map<String, Value>, role_claim: &str) -> Map<String, Value> {
     when.into_iter().map(|(key, value)| (name(key), value)).collect()
 }
 
-pub(super) const ABOUT: &str =
-    "Who may do what: the first table whose channel and when match decides; no match is a refusal.";
+pub(super) const ABOUT: &str = "\
+Who may do what: the first table whose channel and when match decides; no match is a refusal.
+In a channel {claim} is the token's claim, a final * every channel below, an inner * one segment.";
 
-const CHANNEL: &str = "{claim} is the token's claim; a final * is all below, an inner * one segment; \"*\" alone is all but user:.";
+const CHANNEL: &str = "\"*\" alone is every channel but user:…";
 const ALLOW: &str = "Any of subscribe, broadcast, presence.";
-const WHEN: &str = "Claims and the values they must have, or one of a list; absent: no condition.";
+const WHEN: &str = "Claims, and the value each must have, or a list of such; may be left out.";

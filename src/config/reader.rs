@@ -37,9 +37,8 @@ impl<'a> Document<'a> {
     }
 
     fn place(&self, offset: usize) -> Place {
-        let before = &self.text.as_bytes()[..offset.min(self.text.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Place::File { path: self.path.clone(), line }
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        Place::File { path: self.path.clone(), line: 1 + before.matches('\n').count() }
     }
 }
 
@@ -62,9 +61,14 @@ impl Findings {
         self.warnings.push(warning);
     }
 
-    /// Whether anybody gave this key a value.
-    pub fn given(&self, key: &str) -> bool {
-        self.places.contains_key(key)
+    /// How much the value of this key counts; `None` where nobody gave one.
+    pub fn weight(&self, key: &str) -> Option<u8> {
+        self.places.get(key).map(|place| match place {
+            Place::Default => 0,
+            Place::File { .. } => 1,
+            Place::Environment(_) => 2,
+            Place::Flag => 3,
+        })
     }
 
     pub fn at(&self, key: &str, message: String) -> Fault {
@@ -173,19 +177,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_row<T: Table>(&mut self, path: String, value: &'a Spanned<DeValue<'a>>) -> T {
+    fn read_row<T: Table>(&mut self, path: &str, value: &'a Spanned<DeValue<'a>>) -> T {
         let mut row = T::default();
         let place = self.document.place(value.span().start);
         let table = value.get_ref().as_table();
-        self.findings.places.insert(path.clone(), place.clone());
-        self.table = (path.clone(), table);
+        self.findings.places.insert(path.to_owned(), place);
+        self.table = (path.to_owned(), table);
         row.visit(self);
-        match table {
-            Some(table) => self.report_unknown(table, &path),
-            None => {
-                let message = "must be a table".to_owned();
-                self.findings.faults.push(Fault { place, key: path, message });
-            }
+        if let Some(table) = table {
+            self.report_unknown(table, path);
+        } else {
+            self.findings.fault(path, "must be a table");
         }
         row
     }
@@ -221,7 +223,7 @@ impl Visitor for Reader<'_> {
         self.findings.places.insert(name.to_owned(), self.document.place(key.span().start));
         let array = value.get_ref().as_array();
         for (index, value) in array.into_iter().flat_map(|array| array.iter()).enumerate() {
-            rows.push(self.read_row(format!("{name}[{}]", index + 1), value));
+            rows.push(self.read_row(&format!("{name}[{}]", index + 1), value));
         }
     }
 }

@@ -37,9 +37,9 @@ impl Writer {
 
     fn explain(&mut self, about: &str) {
         if self.explained {
-            self.text.push_str("# ");
-            self.text.push_str(about);
-            self.text.push('\n');
+            for line in about.lines() {
+                self.line(&format!("# {line}"));
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! `[telemetry]`: what is logged, and in which form.
 
 use super::Visitor;
-use super::setting::Choice;
+use super::bounded::Choice;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TelemetryConfig {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::channel::Channel;
+use super::position::Position;
 use super::snapshot::Xid;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,13 @@ pub struct Event {
 }
 
 impl Event {
+    /// Whether this user is among those it is for.
+    pub fn is_for(&self, user: Option<&str>) -> bool {
+        self.audience
+            .as_ref()
+            .is_none_or(|users| user.is_some_and(|user| users.iter().any(|other| **other == *user)))
+    }
+
     /// Roughly what the event holds in memory, for bounds in bytes.
     pub fn weight(&self) -> usize {
         let json = |part: &Option<Json>| part.as_ref().map_or(0, |json| json.len());
@@ -54,9 +62,9 @@ pub struct Logged {
 #[derive(Debug)]
 pub struct Batch {
     pub events: Vec<Arc<Event>>,
-    /// Whether this is the last batch of its run.
-    pub complete: bool,
-    /// The token of the position behind the last event.
+    /// Behind the last event; between two runs if this is the last batch of its run.
+    pub position: Position,
+    /// The same, as a client gets it.
     pub token: Box<str>,
 }
 

@@ -155,6 +155,8 @@ pub enum ResetReason {
     NotLogged,
     /// The text is no position of this service.
     BadPosition,
+    /// The log could not be read just now.
+    Unavailable,
 }
 
 impl ResetReason {
@@ -164,6 +166,7 @@ impl ResetReason {
             Self::Epoch => "epoch",
             Self::NotLogged => "not_logged",
             Self::BadPosition => "bad_position",
+            Self::Unavailable => "unavailable",
         }
     }
 }

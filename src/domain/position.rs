@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use super::event::Event;
 use super::snapshot::{Snapshot, Xid};
 
 /// Everything visible in `before`, and of what became visible up to `upto` the events up to `last`.
@@ -32,6 +33,19 @@ impl Position {
 
     pub fn sees(&self, xid: Xid, id: i64) -> bool {
         self.before.sees(xid) || (id <= self.last && self.upto.sees(xid))
+    }
+
+    pub fn sees_event(&self, event: &Event) -> bool {
+        event.logged.is_some_and(|logged| self.sees(logged.xid, logged.id))
+    }
+
+    /// The next run on the way to a snapshot: what is left of this one, or all that follows it. `None` at the end.
+    pub fn towards(&self, end: &Arc<Snapshot>) -> Option<Self> {
+        if !self.is_complete() {
+            return Some(self.clone());
+        }
+        let rest = Self { before: Arc::clone(&self.upto), upto: Arc::clone(end), last: 0 };
+        (!self.upto.includes(end)).then_some(rest)
     }
 
     /// Whether everything visible in `snapshot` was read.

@@ -4,6 +4,8 @@
 //! asked before a batch came is in force when the batch is delivered, because both pass one queue.
 
 mod outbox;
+mod replay;
+mod ring;
 mod shard;
 mod subscriber;
 
@@ -13,7 +15,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use shard::HubOptions;
+pub use replay::{CatchUp, History, Replay};
+pub use shard::{After, HubOptions};
 pub use subscriber::Subscriber;
 
 use crate::domain::event::{Batch, Event};
@@ -44,9 +47,9 @@ pub struct Hub {
 
 impl Hub {
     /// Starts the hub on the current runtime; it ends when the last handle is gone.
-    pub fn start(options: HubOptions) -> Self {
+    pub fn start(options: HubOptions, history: Arc<dyn History>) -> Self {
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        tokio::spawn(Shard::new(options, commands.downgrade()).run(queue));
+        tokio::spawn(Shard::new(options, history, commands.downgrade()).run(queue));
         Self { commands }
     }
 

@@ -13,11 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Sink;
 use super::outbox::{Flush, Offer, Outbox};
+use super::replay::{CatchUp, History, Owed, Replay, frames};
+use super::ring::Ring;
 use crate::domain::channel::{Channel, Pattern};
 use crate::domain::close::CloseReason;
 use crate::domain::event::{Batch, Event};
 use crate::domain::message::{Reference, ResetReason, ServerMessage, SystemEvent};
+use crate::domain::position::Position;
 use crate::domain::routes::{Routes, SubscriberId};
+use crate::domain::snapshot::Snapshot;
 use crate::protocol::{WIRES, Wire};
 
 /// A subscriber's slot, and which of its tenants is meant.
@@ -45,6 +49,20 @@ pub enum Command {
         key: Key,
         pattern: Pattern,
         reference: Option<Reference>,
+        after: Option<After>,
+    },
+    /// Replayed events of a subscription; `written` says that the socket took them.
+    Replay {
+        key: Key,
+        ticket: u64,
+        frames: Vec<Bytes>,
+        written: oneshot::Sender<()>,
+    },
+    /// The end of a replay, and what is visible where it ended; live from now where it could not be had.
+    GoLive {
+        key: Key,
+        ticket: u64,
+        seen: Option<Arc<Snapshot>>,
     },
     Unsubscribe {
         key: Key,
@@ -74,6 +92,17 @@ pub enum Command {
 pub struct HubOptions {
     /// Bytes that may wait for one socket.
     pub queue_bytes: usize,
+    /// Bytes of recent events that are kept for clients that come back.
+    pub recent_bytes: usize,
+}
+
+/// Where a client wants to resume.
+#[derive(Clone, Debug)]
+pub struct After {
+    /// As it named the place.
+    pub id: Box<str>,
+    /// What that means, or why it means nothing here.
+    pub position: Result<Position, ResetReason>,
 }
 
 pub struct Shard {
@@ -82,8 +111,12 @@ pub struct Shard {
     subscribers: Slab<Subscriber>,
     /// Subscribers with something to write, each once.
     dirty: Vec<SubscriberId>,
+    recent: Ring,
+    history: Arc<dyn History>,
     /// The position behind the last event delivered.
     position: Option<Box<str>>,
+    /// Replays whose clients have seen more than this node has read.
+    ahead: Vec<Waiting>,
     /// Numbers the deliveries, so that nobody gets one twice, and the tenants of slots.
     counter: u64,
     /// For the tasks that wait for blocked sockets; weak, so that they don't keep the shard alive.
@@ -96,12 +129,28 @@ struct Subscriber {
     sink: Arc<dyn Sink>,
     wire: &'static dyn Wire,
     user: Option<Arc<str>>,
-    subscriptions: Vec<Pattern>,
+    subscriptions: Vec<Subscription>,
+    /// Replays that wait until the outbox is empty.
+    written: Vec<oneshot::Sender<()>>,
     outbox: Outbox,
     state: State,
     dirty: bool,
     /// The last delivery this subscriber got.
     delivery: u64,
+}
+
+/// A replay that can begin once this node has read up to where its client comes from.
+struct Waiting {
+    key: Key,
+    ticket: u64,
+    position: Position,
+    owed: Option<Owed>,
+}
+
+struct Subscription {
+    pattern: Pattern,
+    /// The replay that must end before it is live.
+    replay: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +167,20 @@ enum State {
 }
 
 impl Shard {
-    pub fn new(options: HubOptions, commands: mpsc::WeakSender<Command>) -> Self {
+    pub fn new(
+        options: HubOptions,
+        history: Arc<dyn History>,
+        commands: mpsc::WeakSender<Command>,
+    ) -> Self {
         Self {
             options,
+            recent: Ring::new(options.recent_bytes),
+            history,
             routes: Routes::default(),
             subscribers: Slab::new(),
             dirty: Vec::new(),
             position: None,
+            ahead: Vec::new(),
             counter: 0,
             commands,
             draining: None,
@@ -151,9 +207,13 @@ impl Shard {
                     self.queue(key.slot, frame);
                 }
             }
-            Command::Subscribe { key, pattern, reference } => {
-                self.subscribe(key, pattern, reference);
+            Command::Subscribe { key, pattern, reference, after } => {
+                self.subscribe(key, pattern, reference, after);
             }
+            Command::Replay { key, ticket, frames, written } => {
+                self.replay(key, ticket, frames, written);
+            }
+            Command::GoLive { key, ticket, seen } => self.go_live(key, ticket, seen),
             Command::Unsubscribe { key, pattern } => self.unsubscribe(key, &pattern),
             Command::Close { key, reason } => {
                 if self.subscriber(key).is_some() {
@@ -181,6 +241,7 @@ impl Shard {
             wire,
             user: None,
             subscriptions: Vec::new(),
+            written: Vec::new(),
             outbox: Outbox::new(self.options.queue_bytes),
             state: State::Open,
             dirty: false,
@@ -199,9 +260,9 @@ impl Shard {
             return;
         }
         let subscriber = &mut self.subscribers[key.slot];
-        for pattern in &subscriber.subscriptions {
-            self.routes.remove(pattern, key.slot, subscriber.user.as_ref());
-            self.routes.insert(pattern, key.slot, user.as_ref());
+        for subscription in subscriber.subscriptions.iter().filter(|s| s.replay.is_none()) {
+            self.routes.remove(&subscription.pattern, key.slot, subscriber.user.as_ref());
+            self.routes.insert(&subscription.pattern, key.slot, user.as_ref());
         }
         subscriber.user = user;
     }
@@ -214,42 +275,159 @@ impl Shard {
         if !subscriber.state.is_blocked() {
             subscriber.outbox.flush(&*subscriber.sink);
         }
-        for pattern in &subscriber.subscriptions {
-            self.routes.remove(pattern, key.slot, subscriber.user.as_ref());
+        for subscription in &subscriber.subscriptions {
+            self.routes.remove(&subscription.pattern, key.slot, subscriber.user.as_ref());
         }
     }
 
-    fn subscribe(&mut self, key: Key, pattern: Pattern, reference: Option<Reference>) {
-        let position = self.position.clone();
-        let Some(subscriber) = self.subscriber(key) else { return };
-        if subscriber.state.is_closing() {
+    fn subscribe(
+        &mut self,
+        key: Key,
+        pattern: Pattern,
+        reference: Option<Reference>,
+        after: Option<After>,
+    ) {
+        if self.subscriber(key).is_none_or(|subscriber| subscriber.state.is_closing()) {
             return;
         }
-        if !subscriber.subscriptions.contains(&pattern) {
-            subscriber.subscriptions.push(pattern.clone());
-        }
-        let (user, wire) = (subscriber.user.clone(), subscriber.wire);
-        self.routes.insert(&pattern, key.slot, user.as_ref());
-        let answer = ServerMessage::Subscribed {
-            reference,
-            pattern,
+        self.unsubscribe(key, &pattern);
+        let answer = |position, recovered, replayed| ServerMessage::Subscribed {
+            reference: reference.clone(),
+            pattern: pattern.clone(),
             position,
-            recovered: true,
-            replayed: 0,
+            recovered,
+            replayed,
         };
-        self.queue(key.slot, wire.message(&answer));
+        let here = self.position.clone();
+        match after {
+            None => {
+                self.tell(key.slot, &answer(here, true, 0));
+                self.add(key.slot, pattern);
+            }
+            Some(After { position: Ok(position), id }) => {
+                let Some(frames) = self.missed(key.slot, &pattern, &position) else {
+                    let owed = Some(Owed { reference, after: id });
+                    return self.start_replay(key, pattern, position, owed);
+                };
+                // Resuming from here would skip what is still on its way.
+                let resume_from = if frames.is_empty() { here } else { Some(id) };
+                self.tell(key.slot, &answer(resume_from, true, frames.len() as u64));
+                frames.into_iter().for_each(|frame| self.queue(key.slot, frame));
+                self.add(key.slot, pattern);
+            }
+            Some(After { position: Err(reason), .. }) => {
+                self.tell(key.slot, &answer(here, false, 0));
+                self.tell(key.slot, &ServerMessage::Reset { pattern: pattern.clone(), reason });
+                self.add(key.slot, pattern);
+            }
+        }
+    }
+
+    fn tell(&mut self, slot: SubscriberId, message: &ServerMessage) {
+        let frame = self.subscribers[slot].wire.message(message);
+        self.queue(slot, frame);
+    }
+
+    /// Makes the subscription live.
+    fn add(&mut self, slot: SubscriberId, pattern: Pattern) {
+        let subscriber = &mut self.subscribers[slot];
+        self.routes.insert(&pattern, slot, subscriber.user.as_ref());
+        subscriber.subscriptions.push(Subscription { pattern, replay: None });
+    }
+
+    /// The frames of what a position has not seen. `None` where that is more than the hub remembers, or more than
+    /// may wait for one socket: then the log is read, at the pace of that socket.
+    fn missed(
+        &self,
+        slot: SubscriberId,
+        pattern: &Pattern,
+        position: &Position,
+    ) -> Option<Vec<Bytes>> {
+        let unseen = self.recent.unseen(position)?;
+        let subscriber = &self.subscribers[slot];
+        let mut missed = Vec::new();
+        // The log has nothing more where the position is the end of the last whole run.
+        let is_last = self.recent.settled() == Some(&position.before);
+        let mut room = if is_last { usize::MAX } else { self.options.queue_bytes / 2 };
+        for event in unseen {
+            if event.is_for(subscriber.user.as_deref()) {
+                for frame in frames(event, pattern, subscriber.wire) {
+                    room = room.checked_sub(frame.len())?;
+                    missed.push(frame);
+                }
+            }
+        }
+        Some(missed)
+    }
+
+    fn start_replay(&mut self, key: Key, pattern: Pattern, position: Position, owed: Option<Owed>) {
+        self.counter += 1;
+        let ticket = self.counter;
+        let subscription = Subscription { pattern, replay: Some(ticket) };
+        self.subscribers[key.slot].subscriptions.push(subscription);
+        self.begin_replay(Waiting { key, ticket, position, owed });
+    }
+
+    /// A replay ends where one of this node's own runs ends, so that what follows has tokens that know of it.
+    fn begin_replay(&mut self, waiting: Waiting) {
+        let Waiting { key, ticket, .. } = waiting;
+        let Some(pattern) = self.replaying(key, ticket) else { return };
+        let settled = self.recent.settled().filter(|end| end.includes(&waiting.position.upto));
+        let Some(upto) = settled.cloned() else { return self.ahead.push(waiting) };
+        let Some(commands) = self.commands.upgrade() else { return };
+        let subscriber = &self.subscribers[key.slot];
+        let (wire, user) = (subscriber.wire, subscriber.user.clone());
+        let owed = waiting.owed;
+        let replay = Replay { commands, key, ticket, wire, pattern: pattern.clone(), owed };
+        let position = waiting.position;
+        self.history.catch_up(CatchUp { pattern, user, position, upto, replay });
+    }
+
+    fn replay(&mut self, key: Key, ticket: u64, frames: Vec<Bytes>, written: oneshot::Sender<()>) {
+        if self.replaying(key, ticket).is_none() {
+            return;
+        }
+        frames.into_iter().for_each(|frame| self.queue(key.slot, frame));
+        let subscriber = &mut self.subscribers[key.slot];
+        if !subscriber.state.is_closing() {
+            subscriber.written.push(written);
+            subscriber.mark(key.slot, &mut self.dirty);
+        }
+    }
+
+    fn go_live(&mut self, key: Key, ticket: u64, seen: Option<Arc<Snapshot>>) {
+        let Some(pattern) = self.replaying(key, ticket) else { return };
+        self.unsubscribe(key, &pattern);
+        let Some(seen) = seen else { return self.add(key.slot, pattern) };
+        let position = Position::complete(seen);
+        let Some(frames) = self.missed(key.slot, &pattern, &position) else {
+            return self.start_replay(key, pattern, position, None);
+        };
+        frames.into_iter().for_each(|frame| self.queue(key.slot, frame));
+        self.add(key.slot, pattern);
+    }
+
+    /// The subscription that this replay is for, unless it was given up or replaced.
+    fn replaying(&mut self, key: Key, ticket: u64) -> Option<Pattern> {
+        let subscriptions = &self.subscriber(key)?.subscriptions;
+        let subscription = subscriptions.iter().find(|s| s.replay == Some(ticket))?;
+        Some(subscription.pattern.clone())
     }
 
     fn unsubscribe(&mut self, key: Key, pattern: &Pattern) {
         let Some(subscriber) = self.subscriber(key) else { return };
-        subscriber.subscriptions.retain(|held| held != pattern);
+        subscriber.subscriptions.retain(|held| held.pattern != *pattern);
         let user = subscriber.user.clone();
         self.routes.remove(pattern, key.slot, user.as_ref());
     }
 
     fn publish(&mut self, batch: &Batch) {
         batch.events.iter().for_each(|event| self.deliver(event));
+        self.recent.push(batch);
         self.position = Some(batch.token.clone());
+        for waiting in std::mem::take(&mut self.ahead) {
+            self.begin_replay(waiting);
+        }
     }
 
     fn deliver(&mut self, event: &Event) {
@@ -277,8 +455,15 @@ impl Shard {
     }
 
     fn reset(&mut self, reason: ResetReason) {
+        if reason == ResetReason::Epoch {
+            // Positions of another epoch compare with nothing of this one.
+            self.recent = Ring::new(self.options.recent_bytes);
+            self.position = None;
+        }
         for slot in self.slots() {
-            for pattern in self.subscribers[slot].subscriptions.clone() {
+            let subscriptions = &self.subscribers[slot].subscriptions;
+            let patterns: Vec<_> = subscriptions.iter().map(|s| s.pattern.clone()).collect();
+            for pattern in patterns {
                 let message = ServerMessage::Reset { pattern, reason };
                 self.queue(slot, self.subscribers[slot].wire.message(&message));
             }
@@ -376,8 +561,13 @@ impl Shard {
             Flush::Empty if subscriber.state == State::Closing => {
                 subscriber.sink.finish();
                 subscriber.state = State::Closed;
+                subscriber.written.clear();
             }
-            Flush::Empty => {}
+            Flush::Empty => {
+                for written in subscriber.written.drain(..) {
+                    let _ = written.send(());
+                }
+            }
             Flush::Blocked => {
                 subscriber.state = subscriber.state.blocked();
                 let key = Key { slot, tenant: subscriber.tenant };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::shard::{Command, Key};
+use super::shard::{After, Command, Key};
 use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::message::Reference;
@@ -32,9 +32,15 @@ impl Subscriber {
         self.command(Command::Send { key: self.key, frame }).await;
     }
 
-    /// Registers the subscription and answers `ok` in one step, so that nothing committed from then on is missed.
-    pub async fn subscribe(&self, pattern: Pattern, reference: Option<Reference>) {
-        self.command(Command::Subscribe { key: self.key, pattern, reference }).await;
+    /// Registers the subscription and answers `ok` in one step, so that nothing committed from then on is missed;
+    /// with `after`, what was missed before comes first.
+    pub async fn subscribe(
+        &self,
+        pattern: Pattern,
+        reference: Option<Reference>,
+        after: Option<After>,
+    ) {
+        self.command(Command::Subscribe { key: self.key, pattern, reference, after }).await;
     }
 
     pub async fn unsubscribe(&self, pattern: Pattern) {

@@ -38,6 +38,8 @@ pub struct Ingest {
     pub fallback: Duration,
     pub hub: Hub,
     pub health: watch::Sender<Health>,
+    /// For whoever has to read tokens.
+    pub identity: watch::Sender<Option<Arc<Identity>>>,
 }
 
 impl Ingest {
@@ -66,6 +68,7 @@ impl Ingest {
         let client = self.database.connect_spawned().await?;
         migrations::check(&client).await?;
         let identity = Arc::new(Identity::read(&client).await.map_err(ReadError::from)?);
+        self.identity.send_replace(Some(Arc::clone(&identity)));
         let mut follower = self.follower(client, identity, progress).await?;
         follower.read().await?;
         self.ready().await;
@@ -87,7 +90,9 @@ impl Ingest {
         }
         progress.epoch = Some(epoch);
         if progress.position.is_none() {
-            progress.position = Some(Position::complete(Arc::new(log.now().await?)));
+            let start = log.start().await?;
+            progress.position = Some(start.position.clone());
+            self.hub.publish(start).await;
         }
         let pace = Pace::new(self.wake, self.fallback);
         Ok(Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() })
@@ -191,10 +196,11 @@ impl Follower<'_> {
         }
         loop {
             let batch = reading.next_batch().await?;
-            let complete = batch.complete;
+            let position = batch.position.clone();
+            let is_last = position.is_complete();
             self.hub.publish(batch).await;
-            self.progress.position = Some(reading.position());
-            if complete {
+            self.progress.position = Some(position);
+            if is_last {
                 return Ok(found);
             }
         }

@@ -32,7 +32,7 @@ impl Target {
             match timeout(self.timeout, self.connect_to(server)).await {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => {
-                    failures.push(ConnectError::Failed { server: server.to_string(), error })
+                    failures.push(ConnectError::Failed { server: server.to_string(), error });
                 }
                 Err(_) => failures
                     .push(ConnectError::Silent { server: server.to_string(), after: self.timeout }),
@@ -193,7 +193,7 @@ pub enum ConnectError {
         "cannot connect to PostgreSQL at {server}: no answer within {after:?}: is something between here and there in the way?"
     )]
     Silent { server: String, after: Duration },
-    #[error("cannot connect to any of the servers:{}", .0.iter().map(|one| format!("\n  {one}")).collect::<String>())]
+    #[error("cannot connect to any of the servers:\n  {}", one_a_line(.0))]
     Several(Vec<ConnectError>),
 }
 
@@ -215,11 +215,9 @@ impl ConnectError {
             Self::Failed { error, .. } => error::kind(error),
             Self::Silent { .. } => error::Kind::Transient,
             Self::Several(failures) => {
-                let kinds = || failures.iter().map(Self::kind);
-                kinds()
-                    .find(|kind| *kind == error::Kind::Transient)
-                    .or_else(|| kinds().last())
-                    .unwrap_or(error::Kind::Transient)
+                let kinds: Vec<_> = failures.iter().map(Self::kind).collect();
+                let hope = kinds.iter().find(|kind| **kind == error::Kind::Transient);
+                *hope.or(kinds.last()).unwrap_or(&error::Kind::Transient)
             }
         }
     }
@@ -235,6 +233,10 @@ impl ConnectError {
             Self::Silent { .. } | Self::Target(_) => Error::__private_api_timeout(),
         }
     }
+}
+
+fn one_a_line(failures: &[ConnectError]) -> String {
+    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
 
 /// `pg_is_in_recovery`, not `transaction_read_only`: a role with `default_transaction_read_only` is fine on a

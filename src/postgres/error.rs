@@ -40,10 +40,9 @@ pub fn kind(error: &Error) -> Kind {
     match (&code[..2], code) {
         // Wrong password, no right, a read-only role or standby.
         ("28", _) | (_, "42501" | "25006") => Kind::Denied,
-        // No such database or schema, no such table or function: not installed here, or half.
-        ("3D" | "3F", _) | (_, "42P01" | "42883" | "42703") => Kind::Misconfigured,
-        // Refusals of our own functions.
-        ("RC", _) => Kind::Misconfigured,
+        // No such database or schema, no such table or function: not installed here, or half. RC are the refusals
+        // of our own functions.
+        ("3D" | "3F" | "RC", _) | (_, "42P01" | "42883" | "42703") => Kind::Misconfigured,
         // Connection, transaction rollback, resources, locks, operator's intervention, disk.
         ("08" | "40" | "53" | "55" | "57" | "58", _) => Kind::Transient,
         _ => Kind::Bug,
@@ -87,9 +86,13 @@ fn advice(code: &str) -> Option<&'static str> {
         }
         "3D000" => "create the database, or correct the name in the connection string",
         "42501" => "grant the right, or connect as a role that has it",
-        "3F000" | "42P01" | "42883" => {
+        "3F000" | "42883" => {
             "if rowcast is not installed in this database yet, run: rowcast migrate"
         }
+        "42P01" => {
+            "check the name, and write schema.table where the schema is not on the search path"
+        }
+
         "25006" => "connect to the primary",
         "53300" => "raise max_connections, or lower database.pool_size",
         "55P03" => {
@@ -102,9 +105,12 @@ fn advice(code: &str) -> Option<&'static str> {
 }
 
 fn tls_advice(failure: &rustls::Error) -> &'static str {
-    use rustls::CertificateError::{NotValidForName, NotValidForNameContext, UnknownIssuer};
+    use rustls::CertificateError::{
+        BadSignature, NotValidForName, NotValidForNameContext, UnknownIssuer,
+    };
     match failure {
-        rustls::Error::InvalidCertificate(UnknownIssuer) => {
+        // A bad signature is what another authority of the same name leaves.
+        rustls::Error::InvalidCertificate(UnknownIssuer | BadSignature) => {
             "sslrootcert must name the certificate authority that signed the server's certificate"
         }
         rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }) => {

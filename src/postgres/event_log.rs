@@ -18,6 +18,15 @@ use crate::domain::event::{Batch, Event, Json, Logged};
 use crate::domain::position::Position;
 use crate::domain::snapshot::{Snapshot, SnapshotError};
 
+/// The columns that [`event`] reads.
+macro_rules! columns {
+    () => {
+        "e.id, e.xid::text::int8, e.at, e.\"table\", e.op, e.channels, e.users, \
+         e.key, e.row, e.old, e.changed, e.\"user\", e.origin, e.truncated"
+    };
+}
+pub(super) use columns;
+
 /// A reader with its own connection and prepared statements.
 pub struct EventLog {
     client: Client,
@@ -33,10 +42,12 @@ impl EventLog {
         Ok(Self { client, read_new, read_rest, identity })
     }
 
-    /// The snapshot of now: where a reader begins that wants nothing from the past.
-    pub async fn now(&self) -> Result<Snapshot, ReadError> {
+    /// The empty batch of now: where a reader begins that wants nothing from the past.
+    pub async fn start(&self) -> Result<Batch, ReadError> {
         let row = self.client.query_one("select pg_current_snapshot()::text", &[]).await?;
-        Ok(row.try_get::<_, &str>(0)?.parse()?)
+        let now: Arc<Snapshot> = Arc::new(row.try_get::<_, &str>(0)?.parse()?);
+        let token = self.identity.tokens(&now, &now).behind(0);
+        Ok(Batch { events: Vec::new(), position: Position::complete(now), token })
     }
 
     /// What is visible now and was not in `before`. The rows come as they are taken, so a large transaction
@@ -95,11 +106,6 @@ pub struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Behind the last batch that was taken.
-    pub fn position(&self) -> Position {
-        self.position.clone()
-    }
-
     /// Whether there is no event in it; asked before the first batch is taken.
     pub const fn is_empty(&self) -> bool {
         self.pending.is_none()
@@ -126,14 +132,14 @@ impl Reading<'_> {
             events.push(Arc::new(event));
         }
         let token = self.tokens.behind(self.position.last);
-        Ok(Batch { events, complete: false, token })
+        Ok(Batch { events, position: self.position.clone(), token })
     }
 
     fn finish(&mut self, events: Vec<Arc<Event>>) -> Batch {
         let upto = Arc::clone(&self.position.upto);
         let token = self.identity.tokens(&upto, &upto).behind(0);
         self.position = Position::complete(upto);
-        Batch { events, complete: true, token }
+        Batch { events, position: self.position.clone(), token }
     }
 }
 
@@ -152,7 +158,8 @@ pub fn unlogged_token(id: i64) -> Box<str> {
     format!("n.{id:x}").into()
 }
 
-fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres::Error> {
+/// Reads the columns of [`columns!`], which stand behind a first one.
+pub(super) fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres::Error> {
     let json =
         |column: usize| row.try_get::<_, Option<JsonText>>(column).map(|json| json.map(|j| j.0));
     let text =
@@ -196,14 +203,6 @@ impl<'a> FromSql<'a> for JsonText {
     fn accepts(ty: &Type) -> bool {
         *ty == Type::JSON
     }
-}
-
-/// The columns that [`event`] reads, behind the snapshot.
-macro_rules! columns {
-    () => {
-        "e.id, e.xid::text::int8, e.at, e.\"table\", e.op, e.channels, e.users, \
-         e.key, e.row, e.old, e.changed, e.\"user\", e.origin, e.truncated"
-    };
 }
 
 /// The two branches carry their bounds on xid twice over, so that partitions are pruned at run time; the array is

@@ -22,16 +22,22 @@ pub struct Identity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epoch {
     pub system: u64,
+    pub database: u32,
     pub timeline: u32,
 }
 
 impl Identity {
     pub async fn read(client: &Client) -> Result<Self, tokio_postgres::Error> {
         let row = client.query_one(QUERY, &[]).await?;
-        let (system, timeline): (i64, i32) = (row.try_get(0)?, row.try_get(1)?);
-        let key: &[u8] = row.try_get(2)?;
+        let (system, database, timeline): (i64, u32, i32) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let key: &[u8] = row.try_get(3)?;
         Ok(Self {
-            epoch: Epoch { system: system.cast_unsigned(), timeline: timeline.cast_unsigned() },
+            epoch: Epoch {
+                system: system.cast_unsigned(),
+                database,
+                timeline: timeline.cast_unsigned(),
+            },
             key: hmac::Key::new(hmac::HMAC_SHA256, key),
             notify_key: key.into(),
         })
@@ -77,9 +83,10 @@ impl Identity {
 }
 
 impl Epoch {
-    /// Enough of the system identifier to tell two databases apart.
+    /// Enough of the two identifiers to tell one database from another, be it a copy in the same cluster.
     const fn system_tag(self) -> u64 {
-        (self.system ^ (self.system >> 32)) & 0xffff_ffff
+        let mixed = self.system ^ (self.database as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed ^ (mixed >> 32)) & 0xffff_ffff
     }
 }
 
@@ -112,6 +119,7 @@ pub enum TokenError {
 /// promotion.
 const QUERY: &str = "\
 select (pg_control_system()).system_identifier,
+       (select oid from pg_database where datname = current_database()),
        ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int,
        identity.key
   from rowcast.identity";
@@ -127,7 +135,7 @@ mod tests {
 
     fn identity(system: u64, timeline: u32) -> Identity {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
-        Identity { epoch: Epoch { system, timeline }, key, notify_key: Box::default() }
+        Identity { epoch: Epoch { system, database: 5, timeline }, key, notify_key: Box::default() }
     }
 
     fn token(identity: &Identity) -> Box<str> {

@@ -16,6 +16,7 @@ pub mod watches;
 pub mod event_log;
 pub mod identity;
 pub mod listener;
+pub mod replay_log;
 
 pub mod scratch;
 pub mod server_binaries;

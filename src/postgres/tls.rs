@@ -1,7 +1,7 @@
 //! Encryption to PostgreSQL: what each `sslmode` demands of the server's certificate.
 //!
 //! In: `sslmode` and `sslrootcert`. Out: a connector for tokio-postgres. Invariant: the modes demand what libpq's
-//! do; where a certificate is asked for, no failure of its check leads to an unencrypted connection.
+//! do; from `require` on, nothing leads to an unencrypted connection.
 
 use std::fmt;
 use std::sync::Arc;
@@ -174,7 +174,7 @@ impl ServerCertVerifier for Verified {
     ) -> Result<ServerCertVerified, Error> {
         match self.chain.verify_server_cert(server, intermediates, name, ocsp, now) {
             Err(failure) if self.is_root_itself(&failure, server) => {
-                self.verify_name(server, name)?
+                self.verify_name(server, name)?;
             }
             // The name is judged last, when the chain was found good.
             Err(Error::InvalidCertificate(

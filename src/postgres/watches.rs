@@ -152,7 +152,15 @@ select rowcast.watch_sql($1::text::regclass, channels => $2, users => $3, column
                          ops => $6, condition => $7, old => $8, log => $9, capture => $10, wake => $11)";
 const UNWATCH: &str = "select rowcast.unwatch($1::text::regclass)";
 const UNWATCH_SQL: &str = "select rowcast.unwatch_sql($1::text::regclass)";
-const LIST: &str = "select * from rowcast.watches order by \"table\"";
+
+/// The view names tables as the session's search path has it; here they are whole. One that was dropped is a number.
+const LIST: &str = "\
+select coalesce(format('%I.%I', n.nspname, c.relname), w.\"table\") as \"table\", channels, users, columns, \"except\",
+       ops, condition, old, log, capture, wake, rls, triggers, drift
+  from rowcast.watches w
+  left join pg_catalog.pg_class c on c.oid = to_regclass(w.\"table\")
+  left join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ order by 1";
 const EMIT: &str = "select rowcast.emit($1, $2, $3::text::json, $4)";
 const FULL_NAME: &str = "\
 select format('%I.%I', n.nspname, c.relname)

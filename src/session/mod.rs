@@ -17,7 +17,8 @@ use crate::domain::message::{ErrorCode, Refusal, ServerMessage};
 use crate::domain::policy::Action;
 use crate::domain::principal::Principal;
 use crate::domain::session::{Effect, Input, Now, Options, Session};
-use crate::hub::{Hub, Sink, Subscriber};
+use crate::history::LogHistory;
+use crate::hub::{After, Hub, Sink, Subscriber};
 use crate::protocol::Wire;
 pub use share::Share;
 
@@ -26,6 +27,7 @@ pub struct Services {
     pub hub: Hub,
     pub authenticator: Authenticator,
     pub access: Access,
+    pub history: LogHistory,
     pub options: Arc<Options>,
     pub share: Share,
 }
@@ -133,7 +135,8 @@ impl Connection {
             Effect::Ping => self.subscriber.send(self.wire.ping()).await,
             Effect::Identify(principal) => self.subscriber.identify(principal.user.clone()).await,
             Effect::Subscribe { reference, subscribe } => {
-                self.subscriber.subscribe(subscribe.pattern, reference).await;
+                let after = subscribe.after.map(|id| self.after(&id));
+                self.subscriber.subscribe(subscribe.pattern, reference, after).await;
             }
             Effect::Unsubscribe(pattern) => self.subscriber.unsubscribe(pattern).await,
             Effect::Close(reason) => self.close(reason).await,
@@ -155,6 +158,10 @@ impl Connection {
 
     async fn send(&self, message: &ServerMessage) {
         self.subscriber.send(self.wire.message(message)).await;
+    }
+
+    fn after(&self, id: &str) -> After {
+        After { id: id.into(), position: self.services.history.position(id) }
     }
 
     fn verify(&self, token: &str) -> Option<Principal> {

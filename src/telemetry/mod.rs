@@ -1,7 +1,8 @@
 //! Where log lines go and how they look.
 //!
 //! In: `[telemetry]` of the configuration. Out: a subscriber for the whole process, writing to standard
-//! error. Invariant: one event is one line, whatever a value holds; what is secret never gets here,
+//! error. Invariant: in JSON and in the journal one event is one
+//! line, whatever a value holds; what is secret never gets here,
 //! since [`Secret`](crate::config::Secret) has no text.
 
 mod journald;

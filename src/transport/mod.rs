@@ -5,6 +5,7 @@
 
 pub mod accept;
 pub mod credentials;
+pub mod demo;
 pub mod health;
 pub mod origin;
 pub mod refusal;

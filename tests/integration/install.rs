@@ -6,7 +6,10 @@ use rowcast::postgres::migrations::{
     MIGRATIONS, MigrateError, check, migrate, render, render_uninstall, uninstall,
 };
 
-use crate::harness::{Database, psql, psql_file};
+use rowcast::postgres::connect::Target;
+use rowcast::postgres::scratch::ScratchCluster;
+
+use crate::harness::{Database, options, psql, psql_file};
 
 #[tokio::test]
 async fn installing_twice_changes_nothing_the_second_time() {
@@ -104,6 +107,26 @@ async fn a_schema_of_that_name_that_is_not_ours_is_left_alone() {
 }
 
 #[tokio::test]
+async fn the_first_installer_of_a_server_makes_the_owner_and_the_last_one_takes_it_away() {
+    let server = ScratchCluster::start(options()).await.unwrap();
+    let connect = async |role: &str| {
+        let url = server.url("postgres").replace("user=postgres", &format!("user={role}"));
+        Target::parse(&url).unwrap().connect_spawned().await.unwrap()
+    };
+    let admin = connect("postgres").await;
+    let dba = "create role dba login createrole; grant create on database postgres to dba";
+    admin.batch_execute(dba).await.unwrap();
+    let owners = async || admin.query(OWNER, &[]).await.unwrap().len();
+    assert_eq!(owners().await, 0);
+    let mut client = connect("dba").await;
+    migrate(&mut client).await.unwrap();
+    assert_eq!(owners().await, 1);
+    uninstall(&mut client).await.unwrap();
+    assert_eq!(owners().await, 0);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_role_that_is_no_superuser_installs_watches_and_uninstalls() {
     let db = Database::empty().await;
     let dba = db.role("dba");
@@ -181,6 +204,8 @@ async fn schema(db: &Database) -> Vec<String> {
     let rows = db.client().await.query(OBJECTS, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
+
+const OWNER: &str = "select from pg_roles where rolname = 'rowcast_owner'";
 
 const OBJECTS: &str = r"
 with ours as (

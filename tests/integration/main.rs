@@ -2,10 +2,19 @@
 
 mod harness;
 
-mod install;
-mod scratch;
-
+mod awkward_rows;
+mod capture;
+mod connect;
 mod delivery;
+mod demo;
 mod hostile;
+mod install;
+mod privileges;
+mod resume;
+mod scratch;
+mod tls;
+mod trigger_files;
 mod wake_up;
+mod watch;
+mod watch_command;
 mod wire;

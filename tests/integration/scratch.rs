@@ -1,9 +1,12 @@
 //! The throw-away server goes away, however its owner ends.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rowcast::postgres::scratch::ScratchCluster;
+use tokio_postgres::error::SqlState;
 
 use crate::harness::{Database, options};
 
@@ -12,7 +15,7 @@ async fn each_test_has_a_database_of_its_own() {
     let (one, other) = (Database::empty().await, Database::empty().await);
     one.batch_execute("create table only_here (id int)").await;
     let missing = other.client().await.batch_execute("select from only_here").await;
-    assert_eq!(missing.unwrap_err().code().map(|code| code.code()), Some("42P01"));
+    assert_eq!(missing.unwrap_err().code(), Some(&SqlState::UNDEFINED_TABLE));
 }
 
 #[tokio::test]
@@ -31,6 +34,31 @@ async fn a_server_whose_owner_is_gone_leaves_no_file_and_no_process() {
     let (folder, process) = (cluster.folder().to_owned(), server_process(&cluster));
     drop(cluster);
     until(|| !folder.exists() && !runs(&process)).await;
+}
+
+#[tokio::test]
+async fn a_server_whose_owner_was_killed_leaves_no_file_and_no_process() {
+    let mut owner = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "scratch::owner_to_be_killed", "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(owner.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let mut told = lines.filter_map(|line| line.strip_prefix("owns ").map(ToOwned::to_owned));
+    let (folder, process) = (told.next().unwrap(), told.next().unwrap());
+    assert!(Path::new(&folder).exists() && runs(&process));
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    until(|| !Path::new(&folder).exists() && !runs(&process)).await;
+}
+
+#[tokio::test]
+#[ignore = "another test starts it as a process of its own, and kills it"]
+async fn owner_to_be_killed() {
+    let cluster = ScratchCluster::start(options()).await.unwrap();
+    println!("\nowns {}\nowns {}", cluster.folder().display(), server_process(&cluster));
+    std::io::stdin().lines().next();
 }
 
 #[tokio::test]

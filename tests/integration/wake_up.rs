@@ -11,7 +11,7 @@ use rowcast::domain::channel::{Channel, Pattern};
 use rowcast::domain::close::CloseReason;
 use rowcast::domain::event::Event;
 use rowcast::domain::message::{BadRequest, Request, ServerMessage};
-use rowcast::hub::{Hub, HubOptions, Sink};
+use rowcast::hub::{CatchUp, History, Hub, HubOptions, Sink};
 use rowcast::ingest::Ingest;
 use rowcast::ingest::pace::Wake;
 use rowcast::lifecycle::Health;
@@ -124,7 +124,10 @@ struct Reader {
 
 impl Reader {
     async fn start(db: &Database, wake: Wake, fallback: Duration) -> Self {
-        let hub = Hub::start(HubOptions { queue_bytes: usize::MAX });
+        let hub = Hub::start(
+            HubOptions { queue_bytes: usize::MAX, recent_bytes: 0 },
+            Arc::new(NoHistory),
+        );
         let (health, mut watched) = watch::channel(Health::Starting);
         let target = Target::parse(db.url()).unwrap();
         let ingest = Ingest {
@@ -134,12 +137,13 @@ impl Reader {
             fallback,
             hub: hub.clone(),
             health,
+            identity: watch::channel(None).0,
         };
         let ingest = tokio::spawn(ingest.run());
         watched.wait_for(Health::is_ready).await.unwrap();
         let (sender, frames) = mpsc::unbounded_channel();
         let subscriber = hub.join(Arc::new(Lines(sender)), &Plain).await.unwrap();
-        subscriber.subscribe(Pattern::parse("items").unwrap(), None).await;
+        subscriber.subscribe(Pattern::parse("items").unwrap(), None, None).await;
         let mut reader = Self {
             frames,
             waiting: Default::default(),
@@ -198,6 +202,14 @@ impl Sink for Lines {
     fn finish(&self) {}
 
     fn abort(&self) {}
+}
+
+struct NoHistory;
+
+impl History for NoHistory {
+    fn catch_up(&self, _: CatchUp) {
+        unreachable!("nobody resumes here")
+    }
 }
 
 /// One line an event: log id, key, version.

@@ -1,5 +1,7 @@
 //! What the policies promise, by example and against a naive model.
 
+#![allow(clippy::needless_pass_by_value, reason = "json!(…) is written in the argument")]
+
 use proptest::prelude::*;
 use serde_json::json;
 

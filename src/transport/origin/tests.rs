@@ -1,3 +1,5 @@
+//! Which origins pass, and what a browser is told.
+
 use super::*;
 
 fn origins() -> Origins {

@@ -36,6 +36,11 @@ impl World {
         Self { db, daemon, config }
     }
 
+    /// Another node on the same database.
+    pub async fn another_node(&self) -> Daemon {
+        Daemon::start(&self.config, None).await.expect("the daemon starts")
+    }
+
     pub fn token(&self, user: &str) -> String {
         self.sign(user, &[])
     }
@@ -54,7 +59,12 @@ impl World {
 
     /// A welcomed client of this user.
     pub async fn client(&self, user: &str) -> Client {
-        let mut client = Client::connect(self.daemon.address(), Some(&self.token(user))).await;
+        self.client_of(&self.daemon, user).await
+    }
+
+    /// The same at another node.
+    pub async fn client_of(&self, daemon: &Daemon, user: &str) -> Client {
+        let mut client = Client::connect(daemon.address(), Some(&self.token(user))).await;
         assert_eq!(client.next().await["type"], "welcome");
         client
     }
@@ -177,6 +187,11 @@ impl Client {
         let ok = self.ask(json!({ "type": "subscribe", "ref": 1, "channel": channel })).await;
         assert_eq!((&ok["type"], &ok["channel"]), (&json!("ok"), &json!(channel)), "{ok}");
         ok
+    }
+
+    /// Resumes behind an event; the answer.
+    pub async fn resume(&mut self, channel: &str, after: &str) -> Value {
+        self.ask(json!({ "type": "subscribe", "channel": channel, "after": after })).await
     }
 
     /// The next changes; any other message fails the test.

@@ -17,6 +17,8 @@ pub struct Database {
 impl Database {
     /// Nothing in it.
     pub async fn empty() -> Self {
+        // It keeps the role rowcast_owner: a test that uninstalls would take it from under one that installs.
+        template().await;
         Self::from_template("template0").await
     }
 
@@ -84,14 +86,16 @@ impl Drop for Database {
     }
 }
 
-/// Made once; a copy of it costs less than a migration.
+/// Made once; a copy of it costs less than a migration. Every test tells why there is none.
 async fn template() -> &'static str {
-    static TEMPLATE: OnceCell<()> = OnceCell::const_new();
-    TEMPLATE.get_or_init(make_template).await;
+    static TEMPLATE: OnceCell<Result<(), String>> = OnceCell::const_new();
+    if let Err(reason) = TEMPLATE.get_or_init(make_template).await {
+        panic!("the template cannot be migrated: {reason}");
+    }
     TEMPLATE_NAME
 }
 
-async fn make_template() {
+async fn make_template() -> Result<(), String> {
     let cluster = cluster().await;
     let admin = connect(&cluster.url("postgres")).await;
     let create = format!("create database {TEMPLATE_NAME} template template0");
@@ -100,11 +104,10 @@ async fn make_template() {
     let (mut client, connection) =
         tokio_postgres::connect(&cluster.url(TEMPLATE_NAME), NoTls).await.expect("the server runs");
     let connection = tokio::spawn(connection);
-    if let Err(error) = migrate(&mut client).await {
-        panic!("the template cannot be migrated: {error}");
-    }
+    let migrated = migrate(&mut client).await;
     drop(client);
     connection.await.expect("the connection does not panic").expect("the connection ends well");
+    migrated.map(drop).map_err(|error| error.to_string())
 }
 
 async fn connect(url: &str) -> Client {

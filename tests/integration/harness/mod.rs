@@ -14,6 +14,8 @@
 mod cluster;
 mod daemon;
 mod database;
+mod demo;
+mod log;
 mod programs;
 
 #[allow(unused_imports, reason = "as above")]
@@ -21,4 +23,9 @@ pub use cluster::{cluster, options};
 #[allow(unused_imports, reason = "as above")]
 pub use daemon::{Client, World};
 pub use database::Database;
-pub use programs::{Outcome, psql, psql_file, rowcast, rowcast_with_input};
+#[allow(unused_imports, reason = "as above")]
+pub use demo::Demo;
+#[allow(unused_imports, reason = "as above")]
+pub use log::{forget, logged};
+#[allow(unused_imports, reason = "as above")]
+pub use programs::{Outcome, psql, psql_file, rowcast};

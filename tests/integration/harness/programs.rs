@@ -25,10 +25,6 @@ pub fn psql_file(url: &str, path: &str) -> Result<String, String> {
 
 /// The real program, with nothing of our environment that it would read.
 pub fn rowcast(url: &str, arguments: &[&str]) -> Outcome {
-    rowcast_with_input(url, arguments, "")
-}
-
-pub fn rowcast_with_input(url: &str, arguments: &[&str], input: &str) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
     let inherited = std::env::vars_os().map(|(name, _)| name);
     for name in
@@ -36,7 +32,7 @@ pub fn rowcast_with_input(url: &str, arguments: &[&str], input: &str) -> Outcome
     {
         command.env_remove(name);
     }
-    run(command.args(arguments).env("DATABASE_URL", url).current_dir(std::env::temp_dir()), input)
+    run(command.args(arguments).env("DATABASE_URL", url).current_dir(std::env::temp_dir()), "")
 }
 
 fn psql_command(url: &str) -> Command {
@@ -56,7 +52,7 @@ fn run(command: &mut Command, input: &str) -> Outcome {
     let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = match piped {
         Ok(child) => child,
-        Err(error) => panic!("{:?} cannot be run: {error}", command.get_program()),
+        Err(error) => panic!("{} cannot be run: {error}", command.get_program().display()),
     };
     let mut stdin = child.stdin.take().expect("it is piped");
     let input = input.to_owned();

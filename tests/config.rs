@@ -1,0 +1,541 @@
+//! The configuration: what is read, what wins, and how each mistake is explained.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use rowcast::config::{
+    AuthKey, ByteSize, Config, Environment, Loaded, LogFormat, Sources, Wake, example, show,
+};
+use rowcast::domain::channel::Pattern;
+use rowcast::domain::policy::Action;
+use rowcast::domain::principal::Principal;
+use serde_json::json;
+use tempfile::TempDir;
+
+const SECRET: &str = "a secret of more than thirty-two bytes";
+
+/// A folder with a `rowcast.toml` in it, and what the environment and the command line say.
+struct Case {
+    folder: TempDir,
+    sources: Sources,
+}
+
+impl Case {
+    fn new(text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rowcast.toml");
+        fs::write(&file, text).unwrap();
+        let sources = Sources { file: Some(file), ..Sources::default() };
+        Self { folder, sources }
+    }
+
+    fn file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self
+    }
+
+    fn environment(mut self, pairs: &[(&str, &str)]) -> Self {
+        self.sources.environment = pairs.iter().copied().collect::<Environment>();
+        self
+    }
+
+    fn flag(mut self, key: &str, value: &str) -> Self {
+        self.sources.flags.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn path(&self) -> PathBuf {
+        self.sources.file.clone().unwrap()
+    }
+
+    #[track_caller]
+    fn loaded(&self) -> Loaded {
+        self.sources.load().unwrap_or_else(|faults| panic!("{faults}"))
+    }
+
+    #[track_caller]
+    fn config(&self) -> Config {
+        self.loaded().config
+    }
+
+    /// Each fault as it is printed, with the folder left out.
+    #[track_caller]
+    fn faults(&self) -> Vec<String> {
+        let faults = self.sources.load().expect_err("a fault should be found");
+        let folder = format!("{}/", self.folder.path().display());
+        faults.0.iter().map(|fault| fault.to_string().replace(&folder, "")).collect()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let folder = format!("{}/", self.folder.path().display());
+        let warnings = self.loaded().warnings;
+        warnings.iter().map(|warning| warning.to_string().replace(&folder, "")).collect()
+    }
+}
+
+#[track_caller]
+fn assert_fault(text: &str, expected: &str) {
+    let faults = Case::new(text).faults();
+    assert!(
+        faults.iter().any(|fault| fault.starts_with(expected)),
+        "{expected:?} not in {faults:#?}"
+    );
+}
+
+#[test]
+fn every_key_has_its_default_in_the_example_file() {
+    let file = include_str!("../config.example.toml");
+    let hint = "write it anew: cargo run -- config example > config.example.toml";
+    assert_eq!(file, example(), "{hint}");
+    assert_eq!(Case::new(file).config(), Config::default());
+    assert_eq!(Case::new("").config(), Config::default());
+}
+
+#[test]
+fn the_samples_of_the_example_file_are_right() {
+    let sample = |name: &str| -> String {
+        let text = example();
+        let lines = text.lines().skip_while(|line| *line != format!("# [[{name}]]"));
+        lines.take_while(|line| !line.is_empty()).map(|line| format!("{}\n", &line[2..])).collect()
+    };
+    let config = Case::new(&sample("policy")).config();
+    let staff = Principal {
+        user: Some("alice".into()),
+        claims: json!({ "org_id": 7, "role": "staff" }).as_object().unwrap().clone(),
+        ..Principal::default()
+    };
+    let pattern = Pattern::parse("orders:7:*").unwrap();
+    assert!(config.policies.decide(&staff, &pattern, Action::Broadcast).is_ok());
+    assert_fault(&sample("bridge"), "rowcast.toml:1: bridge: is not built yet");
+}
+
+#[test]
+fn every_kind_of_value_is_read() {
+    let config = Case::new(
+        r#"
+        [database]
+        url = "host=db.example user=rowcast"
+        pool_size = 0x10
+        wake = "poll"
+        [server]
+        listen = "[::1]:5050"
+        private_listen = "127.0.0.1:5051"
+        allowed_origins = ["https://app.example.com"]
+        [auth]
+        leeway = 0
+        max_life = "1h30m"
+        issuer = "https://issuer.example"
+        anonymous = true
+        [limits]
+        message_bytes = 131072
+        queue_bytes_per_connection = "4MiB"
+        [telemetry]
+        log_format = "json"
+        log_filter = "warn,rowcast::hub=debug"
+        "#,
+    )
+    .config();
+    assert_eq!(config.database.url.expose(), "host=db.example user=rowcast");
+    assert_eq!((config.database.pool_size, config.database.wake), (16, Wake::Poll));
+    assert_eq!(config.server.listen.to_string(), "[::1]:5050");
+    assert_eq!(config.server.private_listen.unwrap().port(), 5051);
+    assert_eq!(config.server.allowed_origins, ["https://app.example.com"]);
+    assert_eq!(
+        (config.auth.leeway, config.auth.max_life),
+        (Duration::ZERO, Duration::from_secs(5_400))
+    );
+    assert_eq!(config.auth.issuer.as_deref(), Some("https://issuer.example"));
+    assert!(config.auth.anonymous);
+    assert_eq!(config.limits.message_bytes, ByteSize(131_072));
+    assert_eq!(config.limits.queue_bytes_per_connection, ByteSize(4 << 20));
+    assert_eq!(config.telemetry.log_format, LogFormat::Json);
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let case = Case::new("[server]\nlisten = \"127.0.0.1:1\"\nprivate_listen = \"127.0.0.1:2\"\n[limits]\nconnections = 3")
+        .environment(&[("ROWCAST__SERVER__LISTEN", "127.0.0.1:11"), ("ROWCAST__LIMITS__CONNECTIONS", "13")])
+        .flag("server.listen", "127.0.0.1:21");
+    let config = case.config();
+    assert_eq!(config.server.listen.port(), 21);
+    assert_eq!(config.limits.connections, 13);
+    assert_eq!(config.server.private_listen.unwrap().port(), 2);
+}
+
+#[test]
+fn variables_that_others_know_are_understood() {
+    let environment =
+        [("DATABASE_URL", "postgres://other@host/db"), ("ROWCAST_JWT_SECRET", SECRET)];
+    let config =
+        Case::new("[database]\nurl = \"postgres://a@b/c\"").environment(&environment).config();
+    assert_eq!(config.database.url.expose(), "postgres://other@host/db");
+    let Some(AuthKey::Hmac(secret)) = config.auth.key else { panic!("no secret was read") };
+    assert_eq!(secret.expose(), SECRET.as_bytes());
+    let own = [
+        ("DATABASE_URL", "postgres://other@host/db"),
+        ("ROWCAST__DATABASE__URL", "postgres://own@host/db"),
+    ];
+    assert_eq!(
+        Case::new("").environment(&own).config().database.url.expose(),
+        "postgres://own@host/db"
+    );
+    let empty = [("DATABASE_URL", ""), ("ROWCAST_JWT_SECRET", "")];
+    assert_eq!(Case::new("").environment(&empty).config(), Config::default());
+}
+
+#[test]
+fn lists_in_a_variable_are_toml_or_joined_by_commas() {
+    for text in
+        ["https://a.example, https://b.example", r#"["https://a.example", "https://b.example"]"#]
+    {
+        let config =
+            Case::new("").environment(&[("ROWCAST__SERVER__ALLOWED_ORIGINS", text)]).config();
+        assert_eq!(config.server.allowed_origins, ["https://a.example", "https://b.example"]);
+    }
+}
+
+#[test]
+fn all_faults_are_reported_at_once_with_line_and_key() {
+    let case = Case::new(
+        "[server]\nlisten = \"nowhere\"\nlsiten = 1\n\n[limits]\nconnections = 0\n\n[auth]\nleeway = \"5\"\nanonymous = \"yes\"\n",
+    )
+    .environment(&[("ROWCAST__DATABASE__POOL_SIZE", "many"), ("ROWCAST__DATABASE__POOLSIZE", "1")]);
+    assert_eq!(
+        case.faults(),
+        [
+            "rowcast.toml:2: server.listen: must be an address and a port, such as 127.0.0.1:4040 or [::]:4040",
+            "rowcast.toml:3: server.lsiten: is unknown; did you mean server.listen?",
+            "rowcast.toml:6: limits.connections: must be from 1 to 10000000",
+            "rowcast.toml:9: auth.leeway: must be a time with its unit, such as \"30s\", \"5m\" or \"24h\"",
+            "rowcast.toml:10: auth.anonymous: must be true or false, not of type string",
+            "environment ROWCAST__DATABASE__POOL_SIZE: database.pool_size: must be a whole number",
+            "environment ROWCAST__DATABASE__POOLSIZE: database.poolsize: is unknown; did you mean ROWCAST__DATABASE__POOL_SIZE?",
+        ]
+    );
+}
+
+#[test]
+fn what_is_out_of_place_is_named_with_what_was_meant() {
+    for (text, expected) in [
+        ("[servr]\nlisten = \"\"", "rowcast.toml:1: servr: is unknown; did you mean server?"),
+        (
+            "listen = \"127.0.0.1:1\"",
+            "rowcast.toml:1: listen: is unknown; did you mean server.listen?",
+        ),
+        ("server = 1", "rowcast.toml:1: server: is the name of a table"),
+        (
+            "[policy]\nchannel = \"a\"",
+            "rowcast.toml:1: policy: is the name of a table: write [policy] or [[policy]]",
+        ),
+        (
+            "[[policy]]\nchanel = \"a\"",
+            "rowcast.toml:2: policy[1].chanel: is unknown; did you mean policy[1].channel?",
+        ),
+        ("[[policy]]\nchannel = \"or*\"", "rowcast.toml:2: policy[1].channel: is made of segments"),
+        (
+            "[[policy]]\n[[policy]]\nchannel = \"a\"\nallow = [\"listen\"]",
+            "rowcast.toml:4: policy[2].allow: holds \"listen\"",
+        ),
+        ("[[policy]]\nallow = []", "rowcast.toml:1: policy[1].channel: has 1 to 200 bytes"),
+        ("policy = [1]", "rowcast.toml:1: policy[1]: must be a table"),
+        ("[server]\nlisten = \"127.0.0.1:1", "rowcast.toml:2: is no TOML"),
+        ("a = 1\na = 2", "rowcast.toml:2: is no TOML: duplicate key"),
+        (
+            "[auth]\nalgorithms = [\"none\"]",
+            "rowcast.toml:2: auth.algorithms: \"none\" is no algorithm",
+        ),
+        ("[auth]\nalgorithms = []", "rowcast.toml:2: auth.algorithms: must name at least one"),
+        (
+            "[auth]\nuser_claim = \"a..b\"",
+            "rowcast.toml:2: auth.user_claim: must be the name of a claim",
+        ),
+        (
+            "[database]\nurl = \"localhost\"",
+            "rowcast.toml:2: database.url: must be a PostgreSQL connection string",
+        ),
+        (
+            "[database]\nwake = \"never\"",
+            "rowcast.toml:2: database.wake: must be one of auto, notify, poll",
+        ),
+        (
+            "[limits]\nmessage_bytes = \"64K\"",
+            "rowcast.toml:2: limits.message_bytes: must be a size",
+        ),
+        ("[telemetry]\nlog_filter = \"a=b=c\"", "rowcast.toml:2: telemetry.log_filter:"),
+        (
+            "[presence]\ntimeout = \"10s\"",
+            "rowcast.toml:2: presence.timeout: must be longer than presence.heartbeat",
+        ),
+        (
+            "[server]\nlisten = \"127.0.0.1:1\"\nprivate_listen = \"127.0.0.1:1\"",
+            "rowcast.toml:3: server.private_listen: is the address of server.listen",
+        ),
+    ] {
+        assert_fault(text, expected);
+    }
+}
+
+#[test]
+fn a_flag_for_an_unknown_key_is_refused() {
+    let faults = Case::new("").flag("server.lisen", "x").faults();
+    assert_eq!(faults, ["command line: server.lisen: is unknown; did you mean server.listen?"]);
+}
+
+#[test]
+fn a_secret_comes_from_a_file_beside_the_configuration_or_a_credential() {
+    let text = "[auth]\nsecret_file = \"jwt\"";
+    let beside = Case::new(text).file("jwt", format!("{SECRET}\n"));
+    let key = beside.config().auth.key.unwrap();
+    assert_eq!(format!("{key:?}"), "Hmac(********)");
+    let credentials = tempfile::tempdir().unwrap();
+    fs::write(credentials.path().join("jwt"), SECRET).unwrap();
+    let directory = credentials.path().to_str().unwrap();
+    let config = Case::new(text).environment(&[("CREDENTIALS_DIRECTORY", directory)]).config();
+    assert_eq!(config.auth.key, Some(key));
+}
+
+#[test]
+fn a_secret_that_is_missing_short_or_inline_is_refused_without_being_repeated() {
+    let text = "[auth]\nsecret_file = \"jwt\"";
+    let at = "rowcast.toml:2: auth.secret_file: ";
+    let short = Case::new(text).file("jwt", "hunter2-is-too-short\n").faults();
+    assert!(
+        short[0].starts_with(&format!("{at}the secret has 20 bytes and needs 32")),
+        "{short:?}"
+    );
+    assert!(Case::new(text).faults()[0].starts_with(&format!("{at}the file jwt: cannot be read")));
+    let empty = Case::new(text).file("jwt", "\n").faults();
+    assert_eq!(empty, [format!("{at}the file jwt: is empty")]);
+    let large = Case::new(text).file("jwt", vec![b'x'; 70_000]).faults();
+    assert!(large[0].contains("larger than"), "{large:?}");
+    let inline = Case::new("[auth]\nsecret = \"hunter2-inline\"").faults();
+    assert!(
+        inline[0].starts_with("rowcast.toml:2: auth.secret: a secret does not belong"),
+        "{inline:?}"
+    );
+    assert!(!short.concat().contains("hunter2") && !inline.concat().contains("hunter2"));
+}
+
+#[test]
+fn a_secret_that_everybody_can_read_is_warned_about() {
+    let case = Case::new("[auth]\nsecret_file = \"jwt\"").file("jwt", SECRET);
+    assert_eq!(case.warnings(), Vec::<String>::new());
+    fs::set_permissions(case.folder.path().join("jwt"), fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(case.warnings().len(), 1);
+    assert!(case.warnings()[0].contains("can be read by everybody"));
+}
+
+#[test]
+fn connection_strings_may_stand_in_files_of_their_own() {
+    let text = "[database]\nurl_file = \"url\"\nlisten_url_file = \"direct\"";
+    let case = Case::new(text).file("url", "postgres://a:pw@b/c\n").file("direct", "host=d\n");
+    let config = case.config();
+    assert_eq!(config.database.url.expose(), "postgres://a:pw@b/c");
+    assert_eq!(config.database.listen_url().expose(), "host=d");
+    let both = Case::new("[database]\nurl = \"host=a\"\nurl_file = \"url\"")
+        .file("url", "host=b")
+        .faults();
+    assert_eq!(
+        both,
+        ["rowcast.toml:3: database.url_file: contradicts database.url: keep one of the two"]
+    );
+}
+
+#[test]
+fn a_connection_string_that_weighs_more_wins_over_a_file_and_the_other_way_round() {
+    let case = Case::new("[database]\nurl_file = \"url\"").file("url", "host=file");
+    let case = case.environment(&[("DATABASE_URL", "host=environment")]);
+    assert_eq!(case.config().database.url.expose(), "host=environment");
+    let case = Case::new("[database]\nurl = \"host=text\"").file("url", "host=file");
+    let case = case.environment(&[("ROWCAST__DATABASE__URL_FILE", "url")]);
+    assert_eq!(case.config().database.url.expose(), "host=file");
+}
+
+#[test]
+fn algorithms_and_keys_of_different_kinds_contradict_each_other() {
+    let secret =
+        Case::new("[auth]\nsecret_file = \"jwt\"\nalgorithms = [\"RS256\"]").file("jwt", SECRET);
+    assert!(secret.faults()[0].starts_with(
+        "rowcast.toml:3: auth.algorithms: RS256 in auth.algorithms does not go with a secret"
+    ));
+    let public = Case::new("[auth]\npublic_key_file = \"pem\"").file("pem", "x").faults();
+    assert!(
+        public[0].starts_with("rowcast.toml:2: auth.public_key_file: HS256 in auth.algorithms does not go with a public"),
+        "{public:?}"
+    );
+    let both =
+        Case::new("[auth]\nsecret_file = \"jwt\"\npublic_key_file = \"jwt\"").file("jwt", SECRET);
+    assert!(both.faults()[0].contains("contradicts auth.secret_file"));
+}
+
+#[test]
+fn a_server_that_others_can_reach_needs_a_key() {
+    for address in ["0.0.0.0:4040", "[::]:4040", "192.0.2.7:4040"] {
+        let text = format!("[server]\nlisten = \"{address}\"\n");
+        let faults = Case::new(&text).faults();
+        assert!(
+            faults[0].starts_with("rowcast.toml:2: server.listen: can be reached from other"),
+            "{faults:?}"
+        );
+        let keyed = Case::new(&text).environment(&[("ROWCAST_JWT_SECRET", SECRET)]);
+        assert_eq!(keyed.warnings(), Vec::<String>::new());
+        let anonymous = Case::new(&format!("{text}[auth]\nanonymous = true")).warnings();
+        assert!(
+            anonymous[0].starts_with("rowcast.toml:4: auth.anonymous: no key is set"),
+            "{anonymous:?}"
+        );
+    }
+    assert!(Case::new("").warnings()[0].contains("no key is set, so no client can connect"));
+}
+
+#[test]
+fn a_key_whose_feature_is_missing_is_refused_where_ignoring_it_would_harm() {
+    for (text, key) in [
+        ("[authorize]\nfunction = \"app.may\"", "authorize.function"),
+        ("[auth]\njwks_url = \"https://issuer.example\"", "auth.jwks_url"),
+        ("[cluster]\nredis_url = \"redis://a\"", "cluster.redis_url"),
+        ("[server]\ntrusted_proxies = [\"10.0.0.1\"]", "server.trusted_proxies"),
+    ] {
+        assert_fault(text, &format!("rowcast.toml:2: {key}: is not built yet"));
+    }
+    let case = Case::new("[log]\nkeep = \"48h\"\nmax_bytes = \"4GiB\"")
+        .environment(&[("ROWCAST_JWT_SECRET", SECRET)]);
+    assert_eq!(case.warnings(), ["rowcast.toml:2: log.keep: is not built yet and has no effect"]);
+}
+
+#[test]
+fn a_role_in_a_policy_is_the_claim_that_is_configured() {
+    let text = "[auth]\nrole_claim = \"app.role\"\n[[policy]]\nchannel = \"x\"\nallow = [\"subscribe\"]\nwhen = { role = \"staff\" }";
+    let config = Case::new(text).config();
+    let decide = |claims: serde_json::Value| {
+        let claims = claims.as_object().unwrap().clone();
+        let principal = Principal { user: Some("a".into()), claims, ..Principal::default() };
+        config.policies.decide(&principal, &Pattern::parse("x").unwrap(), Action::Subscribe)
+    };
+    assert!(decide(json!({ "app": { "role": "staff" } })).is_ok());
+    assert!(decide(json!({ "role": "staff" })).is_err());
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same_and_holds_no_secret() {
+    let text = "[database]\nurl = \"postgres://a:hunter2@b/c\"\n[auth]\nleeway = \"2s\"\nrole_claim = \"a\\\"b\"\n\
+                [[policy]]\nchannel = \"x\"\nallow = [\"subscribe\"]\nwhen = { \"a.b\" = [1, true, \"c\"] }";
+    let environment = [("ROWCAST_JWT_SECRET", SECRET)];
+    let config = Case::new(text).environment(&environment).config();
+    let shown = show(&config);
+    assert!(!shown.contains("hunter2") && !shown.contains(SECRET));
+    let masked = shown.replace("postgres://a:********@b/c", "postgres://a:hunter2@b/c");
+    assert_eq!(Case::new(&masked).environment(&environment).config(), config);
+    assert!(!format!("{config:?}").contains("hunter2") && !format!("{config:?}").contains(SECRET));
+}
+
+/// The program itself, with nothing in its environment.
+fn rowcast(folder: &std::path::Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rowcast"))
+        .args(arguments)
+        .env_clear()
+        .current_dir(folder)
+        .output()
+        .unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[test]
+fn config_check_prints_each_fault_and_its_exit_code_tells() {
+    let case = Case::new("[server]\nlisten = 1\nallowed_origins = [\"a\"]\n[limts]\n");
+    let folder = case.folder.path();
+    let wrong = rowcast(folder, &["config", "check", "rowcast.toml"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(
+        stdout(&wrong).starts_with("rowcast.toml:2: server.listen: must be"),
+        "{}",
+        stdout(&wrong)
+    );
+    assert!(stdout(&wrong).contains("rowcast.toml:4: limts: is unknown; did you mean limits?"));
+    assert!(stderr(&wrong).contains("2 faults"), "{}", stderr(&wrong));
+
+    fs::write(case.path(), "").unwrap();
+    let right = rowcast(folder, &["config", "check"]);
+    assert_eq!(
+        (right.status.code(), stdout(&right).as_str()),
+        (Some(0), "rowcast.toml: no faults\n")
+    );
+
+    let missing = rowcast(folder, &["config", "check", "absent.toml"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(stdout(&missing).starts_with("absent.toml:1: cannot be read"), "{}", stdout(&missing));
+}
+
+#[test]
+fn config_check_asks_the_rooms_about_keys_origins_and_connection_strings() {
+    let text = "[database]\nurl = \"postgres://a@b/c?sslmod=x\"\n[server]\nallowed_origins = [\"app.example.com\"]\n\
+                [auth]\npublic_key_file = \"pem\"\nalgorithms = [\"ES256\"]";
+    let case = Case::new(text).file("pem", "no key");
+    let output = rowcast(case.folder.path(), &["config", "check"]);
+    let text = stdout(&output);
+    for expected in [
+        "rowcast.toml:2: database.url: the connection string has the parameter \"sslmod\"",
+        "rowcast.toml:4: server.allowed_origins: `app.example.com` is no origin",
+        "rowcast.toml:6: auth.public_key_file: is no PEM public key",
+    ] {
+        assert!(text.contains(expected), "{expected:?} not in {text}");
+    }
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn config_show_prints_what_is_in_force() {
+    let case = Case::new("[limits]\nconnections = 7");
+    let output =
+        rowcast(case.folder.path(), &["config", "show", "--set", "server.listen=127.0.0.1:9"]);
+    let shown: toml::Table = stdout(&output).parse().unwrap();
+    assert_eq!(shown["limits"]["connections"].as_integer(), Some(7));
+    assert_eq!(shown["server"]["listen"].as_str(), Some("127.0.0.1:9"));
+}
+
+#[test]
+fn wrong_usage_ends_with_two() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [&["config"][..], &["nonsense"], &["token"], &["config", "show", "--set", "x"]]
+    {
+        assert_eq!(rowcast(folder.path(), arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn token_prints_a_token_and_nothing_else() {
+    let case = Case::new("[auth]\nsecret_file = \"jwt\"").file("jwt", SECRET);
+    let arguments =
+        ["token", "--user", "alice", "--claim", "org_id=7", "--claim", "name=x y", "--ttl", "1m"];
+    let output = rowcast(case.folder.path(), &arguments);
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    let printed = stdout(&output);
+    let token = printed.strip_suffix('\n').unwrap();
+    let config = case.config().auth;
+    let authenticator = rowcast::auth::Authenticator::new(&config).unwrap();
+    let now = std::time::SystemTime::now();
+    let principal = authenticator.verify(token, rowcast::auth::Place::Query, now).unwrap();
+    assert_eq!(principal.user.as_deref(), Some("alice"));
+    assert_eq!(principal.claim("org_id"), Some(&json!(7)));
+    assert_eq!(principal.claim("name"), Some(&json!("x y")));
+}
+
+#[test]
+fn token_without_a_secret_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = rowcast(folder.path(), &["token", "--user", "alice"]);
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""));
+    assert!(stderr(&output).contains("ROWCAST_JWT_SECRET"), "{}", stderr(&output));
+}
