@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rowcast::transport::accept::{self, Limits};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use warp::reply::Reply;
 async fn without_descriptors_accepting_pauses_and_goes_on_later() {
     let warnings = Warnings::default();
     tracing::subscriber::set_global_default(warnings.clone()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = accept::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let minute = Duration::from_secs(60);
     let limits = Limits { connections: 100, header_timeout: minute, drain: minute };

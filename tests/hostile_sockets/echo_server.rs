@@ -38,8 +38,11 @@ pub struct EchoServer {
 }
 
 impl EchoServer {
-    pub async fn start(limits: Limits) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub fn start(limits: Limits) -> Self {
+        Self::on(listener(), limits)
+    }
+
+    pub fn on(listener: TcpListener, limits: Limits) -> Self {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let release = CancellationToken::new();
@@ -53,6 +56,11 @@ impl EchoServer {
         let serving = tokio::spawn(accept::serve(listener, routes, limits, stop.clone()));
         Self { address, stop, serving, held, release }
     }
+}
+
+/// On a free port, with nobody accepting yet.
+pub fn listener() -> TcpListener {
+    accept::listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()
 }
 
 fn echo() -> BoxedFilter<(Response,)> {

@@ -14,13 +14,13 @@ use clients::{
     DEADLINE, GoodClient, HANDSHAKE, exchange, raw, read_exactly, read_to_end, read_until, text,
     upgraded,
 };
-use echo_server::{EchoServer, MAX_MESSAGE_BYTES, PATIENT};
+use echo_server::{EchoServer, MAX_MESSAGE_BYTES, PATIENT, listener};
 
 const IMPATIENT: Limits = Limits { header_timeout: Duration::from_secs(1), ..PATIENT };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_requests_and_silence_are_ended_beside_a_good_client() {
-    let server = EchoServer::start(IMPATIENT).await;
+    let server = EchoServer::start(IMPATIENT);
     let mut good = GoodClient::connect(server.address).await;
     let hostile = (0..400).map(async |n| {
         let mut socket = raw(server.address).await;
@@ -36,7 +36,7 @@ async fn half_requests_and_silence_are_ended_beside_a_good_client() {
 
 #[tokio::test]
 async fn a_header_that_drips_in_does_not_win_time() {
-    let server = EchoServer::start(IMPATIENT).await;
+    let server = EchoServer::start(IMPATIENT);
     let (mut reading, mut writing) = raw(server.address).await.into_split();
     let mut drips = tokio::time::interval(Duration::from_millis(20));
     let drip = async {
@@ -58,7 +58,7 @@ async fn a_header_that_drips_in_does_not_win_time() {
 
 #[tokio::test]
 async fn an_idle_keep_alive_connection_is_ended() {
-    let server = EchoServer::start(IMPATIENT).await;
+    let server = EchoServer::start(IMPATIENT);
     let mut socket = raw(server.address).await;
     socket.write_all(b"GET /peer HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let local = socket.local_addr().unwrap().to_string();
@@ -68,7 +68,7 @@ async fn an_idle_keep_alive_connection_is_ended() {
 
 #[tokio::test]
 async fn a_head_over_the_limit_is_refused() {
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     let head = format!("GET /echo HTTP/1.1\r\nX-a: {}\r\n", "a".repeat(20_000));
     let answer = exchange(server.address, head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
@@ -76,7 +76,7 @@ async fn a_head_over_the_limit_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_over_the_cap_is_told_to_come_back_beside_a_good_client() {
-    let server = EchoServer::start(Limits { connections: 1, ..PATIENT }).await;
+    let server = EchoServer::start(Limits { connections: 1, ..PATIENT });
     let mut good = GoodClient::connect(server.address).await;
     let crowd = (0..200).map(|_| exchange(server.address, b""));
     let answers = tokio::join!(join_all(crowd), good.ask("still there?")).0;
@@ -89,7 +89,7 @@ async fn a_crowd_over_the_cap_is_told_to_come_back_beside_a_good_client() {
 
 #[tokio::test]
 async fn a_refusal_over_the_cap_reaches_a_client_that_has_sent_its_request() {
-    let server = EchoServer::start(Limits { connections: 1, ..PATIENT }).await;
+    let server = EchoServer::start(Limits { connections: 1, ..PATIENT });
     let _good = GoodClient::connect(server.address).await;
     let mut socket = raw(server.address).await;
     socket.write_all(HANDSHAKE.as_bytes()).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_refusal_over_the_cap_reaches_a_client_that_has_sent_its_request() {
 
 #[tokio::test]
 async fn a_seat_is_kept_by_an_upgraded_socket_and_free_again_when_its_client_leaves() {
-    let server = EchoServer::start(Limits { connections: 1, ..PATIENT }).await;
+    let server = EchoServer::start(Limits { connections: 1, ..PATIENT });
     for _ in 0..3 {
         let socket = timeout(DEADLINE, seated(&server)).await.expect("a free seat in time");
         assert!(exchange(server.address, b"").await.starts_with("HTTP/1.1 503 "));
@@ -124,7 +124,7 @@ async fn seated(server: &EchoServer) -> tokio::net::TcpStream {
 
 #[tokio::test]
 async fn bytes_sent_along_with_the_handshake_are_not_lost() {
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     let mut socket = upgraded(server.address, &[text(b"one"), text(b"two")].concat()).await;
     read_exactly(&mut socket, b"\x81\x03one\x81\x03two").await;
     // Half a frame early, the rest later.
@@ -136,7 +136,7 @@ async fn bytes_sent_along_with_the_handshake_are_not_lost() {
 
 #[tokio::test]
 async fn a_message_of_one_byte_frames_arrives_whole() {
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     let mut socket = upgraded(server.address, b"").await;
     socket.set_nodelay(true).unwrap();
     for n in 0..2000 {
@@ -152,7 +152,7 @@ async fn a_message_of_one_byte_frames_arrives_whole() {
 
 #[tokio::test]
 async fn huge_announcements_end_at_once() {
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     for (length, code) in [(1_u64 << 63, 1002_u16), ((1 << 63) - 1, 1009), (1 << 32, 1009)] {
         let mut socket = upgraded(server.address, b"").await;
         socket.write_all(&[&[0x81, 0xff], length.to_be_bytes().as_slice()].concat()).await.unwrap();
@@ -166,14 +166,14 @@ async fn huge_announcements_end_at_once() {
 
 #[tokio::test]
 async fn accepted_sockets_do_not_delay_small_writes() {
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     assert_eq!(GoodClient::connect(server.address).await.ask("nodelay?").await, "true");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_thousand_idle_connections_do_not_harm_a_good_client() {
     raise_descriptor_limit();
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     let mut good = GoodClient::connect(server.address).await;
     let mut idle = Vec::new();
     for _ in 0..2000 {
@@ -188,6 +188,25 @@ async fn two_thousand_idle_connections_do_not_harm_a_good_client() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_herd_that_comes_before_anybody_accepts_is_let_in_whole() {
+    raise_descriptor_limit();
+    let listener = listener();
+    let address = listener.local_addr().unwrap();
+    let kernel_limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let size = kernel_limit.trim().parse::<usize>().unwrap().min(1000);
+    let mut herd = Vec::new();
+    for _ in 0..size {
+        herd.push(raw(address).await);
+    }
+    let server = EchoServer::on(listener, PATIENT);
+    for socket in &mut herd {
+        socket.write_all(HANDSHAKE.as_bytes()).await.unwrap();
+        assert!(read_until(socket, b"\r\n\r\n").await.starts_with(b"HTTP/1.1 101 "));
+    }
+    assert_eq!(GoodClient::connect(server.address).await.ask("in?").await, "in?");
+}
+
 /// Both ends of every connection are in this process.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -197,7 +216,7 @@ fn raise_descriptor_limit() {
 
 #[tokio::test]
 async fn requests_that_are_no_handshake_are_told_what_is_wrong() {
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     let broken = |from: &str, to: &str| {
         assert!(HANDSHAKE.contains(from));
         HANDSHAKE.replace(from, to).replace("\r\n\r\n", "\r\nX-end: 1\r\n\r\n")
@@ -227,7 +246,7 @@ async fn requests_that_are_no_handshake_are_told_what_is_wrong() {
 
 #[tokio::test]
 async fn the_subprotocol_is_selected_and_the_credential_beside_it_is_not() {
-    let server = EchoServer::start(PATIENT).await;
+    let server = EchoServer::start(PATIENT);
     let mut socket = raw(server.address).await;
     let offer = "Host: x\r\nSec-WebSocket-Protocol: bearer.a.b.c, rowcast.v1";
     socket.write_all(HANDSHAKE.replace("Host: x", offer).as_bytes()).await.unwrap();
@@ -241,7 +260,7 @@ async fn the_subprotocol_is_selected_and_the_credential_beside_it_is_not() {
 
 #[tokio::test]
 async fn a_stop_answers_what_is_in_flight_and_leaves_upgraded_sockets_to_their_owner() {
-    let mut server = EchoServer::start(PATIENT).await;
+    let mut server = EchoServer::start(PATIENT);
     let mut good = GoodClient::connect(server.address).await;
     let _idle = raw(server.address).await;
     let mut held = raw(server.address).await;
@@ -260,8 +279,7 @@ async fn a_stop_answers_what_is_in_flight_and_leaves_upgraded_sockets_to_their_o
 
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off_after_the_stop() {
-    let mut server =
-        EchoServer::start(Limits { drain: Duration::from_millis(100), ..PATIENT }).await;
+    let mut server = EchoServer::start(Limits { drain: Duration::from_millis(100), ..PATIENT });
     let mut held = raw(server.address).await;
     held.write_all(b"GET /held HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     timeout(DEADLINE, server.held.wait_for(|count| *count == 1)).await.unwrap().unwrap();

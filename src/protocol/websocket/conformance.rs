@@ -16,15 +16,15 @@ const PONG: u8 = 0xa;
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![first];
-    match payload.len() {
-        length @ ..126 => frame.push(0x80 | length as u8),
-        length @ 126..=0xffff => {
-            frame.push(0x80 | 126);
-            frame.extend((length as u16).to_be_bytes());
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ ..126), _) => frame.push(0x80 | short),
+        (_, Ok(medium)) => {
+            frame.push(0xfe);
+            frame.extend(medium.to_be_bytes());
         }
-        length => {
-            frame.push(0x80 | 127);
-            frame.extend((length as u64).to_be_bytes());
+        _ => {
+            frame.push(0xff);
+            frame.extend((payload.len() as u64).to_be_bytes());
         }
     }
     frame.extend(mask);
@@ -134,8 +134,8 @@ fn a_connection_between_two_messages_holds_no_buffer() {
 
 #[test]
 fn lengths_in_a_longer_form_than_needed_are_refused() {
-    refuses(&[vec![0x81, 0x80 | 126, 0, 125]], CloseReason::BrokenFraming);
-    refuses(&[vec![0x81, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0xff, 0xff]], CloseReason::BrokenFraming);
+    refuses(&[vec![0x81, 0xfe, 0, 125]], CloseReason::BrokenFraming);
+    refuses(&[vec![0x81, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff]], CloseReason::BrokenFraming);
 }
 
 #[test]

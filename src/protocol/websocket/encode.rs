@@ -35,13 +35,14 @@ fn control(opcode: u8, payload: &[u8]) -> Bytes {
 fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(MAX_HEAD + payload.len());
     frame.put_u8(LAST | opcode);
-    match payload.len() {
-        length @ ..126 => frame.put_u8(length as u8),
-        length @ 126..=0xffff => {
+    let length = payload.len();
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ ..126), _) => frame.put_u8(short),
+        (_, Ok(medium)) => {
             frame.put_u8(126);
-            frame.put_u16(length as u16);
+            frame.put_u16(medium);
         }
-        length => {
+        _ => {
             frame.put_u8(127);
             frame.put_u64(length as u64);
         }
