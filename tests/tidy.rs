@@ -15,9 +15,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &["domain", "protocol", "postgres", "config", "telemetry", "lifecycle"]),
     ("hub", &["domain", "protocol", "access", "config", "telemetry", "lifecycle"]),
     ("ingest", &["domain", "protocol", "postgres", "hub", "config", "telemetry", "lifecycle"]),
+    ("history", &["domain", "postgres", "hub", "config", "telemetry", "lifecycle"]),
     (
         "session",
-        &["domain", "protocol", "auth", "access", "hub", "config", "telemetry", "lifecycle"],
+        &[
+            "domain",
+            "protocol",
+            "auth",
+            "access",
+            "hub",
+            "history",
+            "config",
+            "telemetry",
+            "lifecycle",
+        ],
     ),
     (
         "transport",
@@ -39,6 +50,7 @@ const EVERYTHING: &[&str] = &[
     "access",
     "hub",
     "ingest",
+    "history",
     "session",
     "transport",
     "app",
@@ -49,7 +61,18 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     ("warp::", &["transport"]),
     (
         "tokio",
-        &["postgres", "access", "hub", "ingest", "session", "transport", "app", "cli", "lifecycle"],
+        &[
+            "postgres",
+            "access",
+            "hub",
+            "ingest",
+            "history",
+            "session",
+            "transport",
+            "app",
+            "cli",
+            "lifecycle",
+        ],
     ),
 ];
 

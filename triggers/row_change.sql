@@ -145,7 +145,7 @@ $sql$,
         execute format('comment on function rowcast.%I() is %L', format('capture_%s_%s', target::oid, op),
                        format('Captures %s of %s for rowcast; written by triggers/row_change.sql.', op, name));
         execute format('create or replace trigger %I after %s on %s for each row execute function rowcast.%I()',
-                       'rowcast_900_' || op, op, name, format('capture_%s_%s', target::oid, op));
+                       format('rowcast_900_%s', op), op, name, format('capture_%s_%s', target::oid, op));
     end loop;
 end;
 $do$;

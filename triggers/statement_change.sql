@@ -136,7 +136,7 @@ $sql$, func,
         execute format('comment on function rowcast.%I() is %L', func,
                        format('Captures %s of %s for rowcast; written by triggers/statement_change.sql.', op, name));
         execute format('create or replace trigger %I after %s on %s referencing %s for each statement execute function rowcast.%I()',
-                       'rowcast_900_' || op, op, name,
+                       format('rowcast_900_%s', op), op, name,
                        case op when 'insert' then 'new table as new_rows' when 'delete' then 'old table as old_rows'
                                else 'old table as old_rows new table as new_rows' end,
                        func);

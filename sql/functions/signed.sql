@@ -1,5 +1,5 @@
 -- A notification's text with its signature: any role may NOTIFY any channel, so the daemon believes only what carries the key's.
-create or replace function rowcast._signed(body text)
+create or replace function rowcast._signed(message text)
     returns text
     language plpgsql
     stable
@@ -11,7 +11,7 @@ begin
     if key is null then
         raise exception 'rowcast.identity is empty';
     end if;
-    return '1' || encode(substr(sha256(key || sha256(key || convert_to(body, 'UTF8'))), 1, 16), 'hex') || body;
+    return '1' || encode(substr(sha256(key || sha256(key || convert_to(message, 'UTF8'))), 1, 16), 'hex') || message;
 end;
 $$;
 

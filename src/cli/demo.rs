@@ -14,6 +14,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -24,32 +25,29 @@ use crate::config::{AuthKey, Config, LogFormat, Secret};
 use crate::domain::policy::{Policies, RawPolicy};
 use crate::{lifecycle, telemetry, transport};
 use desk::Desk;
+use shop::Shop;
 use stage::Stage;
 
-/// Show rows of a real PostgreSQL changing live in a page
+/// Show rows of a real database changing live in a page
 ///
-/// Starts a private, throw-away PostgreSQL server, or uses DATABASE_URL where that is set; installs the schema,
+/// Starts a private, throw-away PostgreSQL server unless a database is named; installs the schema,
 /// watches a sample table that keeps changing, and serves a page in which two users see their own rows.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own on the command line")]
 pub struct Args {
     /// Where the page is; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value_t = DEFAULT_ADDRESS)]
     listen: SocketAddr,
 
-    /// Open the page in the browser; the default on a desktop
-    #[arg(long, overrides_with = "no_open")]
-    open: bool,
-
-    /// Only print the address
-    #[arg(long)]
-    no_open: bool,
+    #[command(flatten)]
+    browser: Browser,
 
     /// Write nothing: the sample rows change only when you change them
     #[arg(long)]
     still: bool,
 
-    /// Prove by two WebSocket clients that each gets its own changes and no others, and end
+    /// Prove by two clients that each gets its own changes and no others, and end
     #[arg(long)]
     check: bool,
 
@@ -58,10 +56,35 @@ pub struct Args {
     database: Option<String>,
 }
 
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Browser {
+    /// Open the page in the browser; the default on a desktop
+    #[arg(long)]
+    open: bool,
+
+    /// Only print the address
+    #[arg(long)]
+    no_open: bool,
+}
+
+impl Browser {
+    fn is_wanted(&self) -> bool {
+        let desktop = cfg!(target_os = "macos")
+            || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
+        self.open || (!self.no_open && desktop && std::io::stdout().is_terminal())
+    }
+}
+
 impl Args {
     /// As in the configuration, a variable that is set to nothing is not set.
     fn database(&self) -> Option<&str> {
         self.database.as_deref().filter(|url| !url.is_empty())
+    }
+
+    /// A page may be closed at any time; a proof that was not finished is none.
+    fn interrupted(&self) -> Result<(), Failure> {
+        if self.check { Err(Failure::new("stopped before the check was done")) } else { Ok(()) }
     }
 }
 
@@ -72,42 +95,70 @@ pub async fn run(args: Args, _settings: &Settings) -> Result<(), Failure> {
     telemetry::init(&config.telemetry)?;
     let stop = CancellationToken::new();
     lifecycle::stop_on_signal(stop.clone())?;
-    let Some(stage) = stop.run_until_cancelled(Stage::set(args.database())).await else {
-        return Ok(());
+    let Some(set) = stop.run_until_cancelled(Stage::set(args.database())).await else {
+        return args.interrupted();
     };
-    let mut stage = stage?;
-    let outcome = stop.run_until_cancelled(perform(&args, config, &mut stage, &stop)).await;
+    let mut stage = set?;
+    let outcome = play(&args, config, &mut stage, &stop).await;
     tell("Removing what the demo made.");
     let cleared = stage.clear().await;
-    outcome.unwrap_or(Ok(())).and(cleared)
+    outcome.and(cleared)
 }
 
-/// Ends by itself only with `--check`, or when something fails.
-async fn perform(
+/// Until it is stopped; with `--check`, until that is done.
+async fn play(
     args: &Args,
-    mut config: Config,
+    config: Config,
     stage: &mut Stage,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
-    let shop = stage.open_shop().await?;
-    let secret = configure(&mut config, args, stage)?;
-    let desk = Arc::new(Desk { shop: Arc::clone(&shop), minter: Minter::new(&config.auth)? });
-    let pages = transport::demo::routes(Arc::clone(&desk) as _);
-    let daemon = Daemon::start(&config, Some(pages)).await.map_err(|error| {
-        Failure::from(error).next("take another address: rowcast demo --listen 127.0.0.1:0")
-    })?;
-    let address = daemon.address();
+    let opening = Box::pin(Play::open(args, config, stage));
+    let Some(play) = stop.run_until_cancelled(opening).await.transpose()? else {
+        return args.interrupted();
+    };
     let outcome = if args.check {
-        check::run(&shop, &desk, address).await
+        let check = check::run(&play.shop, &play.desk, play.daemon.address());
+        stop.run_until_cancelled(check).await.unwrap_or_else(|| args.interrupted())
     } else {
-        let _writer =
-            (!args.still).then(|| AbortOnDropHandle::new(tokio::spawn(writer::run(shop))));
-        welcome(args, address, stage, &secret).map(|()| open_page(args, address))?;
+        play.show(args, stage, stop).await
+    };
+    play.daemon.stop().await;
+    outcome
+}
+
+/// All that runs.
+struct Play {
+    shop: Arc<Shop>,
+    desk: Arc<Desk>,
+    daemon: Daemon,
+    secret: String,
+}
+
+impl Play {
+    async fn open(args: &Args, mut config: Config, stage: &mut Stage) -> Result<Self, Failure> {
+        let shop = stage.open_shop().await?;
+        let secret = configure(&mut config, args, stage)?;
+        let desk = Arc::new(Desk { shop: Arc::clone(&shop), minter: Minter::new(&config.auth)? });
+        let pages = transport::demo::routes(Arc::clone(&desk) as _);
+        let daemon = Daemon::start(&config, Some(pages)).await.map_err(|error| {
+            Failure::from(error).next("take another address: rowcast demo --listen 127.0.0.1:0")
+        })?;
+        Ok(Self { shop, desk, daemon, secret })
+    }
+
+    async fn show(
+        &self,
+        args: &Args,
+        stage: &Stage,
+        stop: &CancellationToken,
+    ) -> Result<(), Failure> {
+        let writer = || AbortOnDropHandle::new(tokio::spawn(writer::run(Arc::clone(&self.shop))));
+        let _writer = (!args.still).then(writer);
+        welcome(args, self.daemon.address(), stage, &self.secret)?;
+        open_page(args, self.daemon.address());
         stop.cancelled().await;
         Ok(())
-    };
-    daemon.stop().await;
-    outcome
+    }
 }
 
 /// The configuration a reader could have written; only the secret is made for this run.
@@ -115,7 +166,7 @@ fn configure(config: &mut Config, args: &Args, stage: &Stage) -> Result<String, 
     let mut random = [0; 32];
     aws_lc_rs::rand::fill(&mut random)
         .map_err(|_| Failure::new("the system gives no random numbers"))?;
-    let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let secret = BASE64_URL_SAFE_NO_PAD.encode(random);
     config.auth.key = Some(AuthKey::Hmac(Secret::new(secret.clone().into_bytes())));
     config.database.url = Secret::new(stage.url().to_owned());
     config.server.listen = args.listen;
@@ -163,10 +214,7 @@ fn welcome(args: &Args, address: SocketAddr, stage: &Stage, secret: &str) -> Res
 
 /// A page that does not open is no failure: its address is on the screen.
 fn open_page(args: &Args, address: SocketAddr) {
-    let desktop = cfg!(target_os = "macos")
-        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some());
-    let wanted = args.open || (!args.no_open && desktop && std::io::stdout().is_terminal());
-    if !wanted {
+    if !args.browser.is_wanted() {
         return;
     }
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };

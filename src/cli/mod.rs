@@ -54,8 +54,8 @@ enum Command {
 #[allow(clippy::unused_async, reason = "most commands wait for a server")]
 async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => serve::run(args, settings).await,
-        Command::Demo(args) => demo::run(args, settings).await,
+        Command::Serve(args) => Box::pin(serve::run(args, settings)).await,
+        Command::Demo(args) => Box::pin(demo::run(args, settings)).await,
         Command::Tail(args) => tail::run(args, settings).await,
         Command::Migrate(args) => migrate::run(args, settings).await,
         Command::Watch(args) => watch::run(args, settings).await,

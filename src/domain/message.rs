@@ -98,11 +98,13 @@ impl Refusal {
         Self { reference, code, message: message.into(), channel: None, retry_after_ms: None }
     }
 
+    #[must_use]
     pub fn on(mut self, channel: impl Into<String>) -> Self {
         self.channel = Some(channel.into());
         self
     }
 
+    #[must_use]
     pub const fn retry_after(mut self, ms: u64) -> Self {
         self.retry_after_ms = Some(ms);
         self

@@ -224,7 +224,9 @@ impl Shard {
             Command::Writable { key } => self.unblock(key),
             Command::Publish(batch) => self.publish(&batch),
             Command::PublishUnlogged(events) => {
-                events.iter().for_each(|event| self.deliver(event));
+                for event in &events {
+                    self.deliver(event);
+                }
             }
             Command::Reset(reason) => self.reset(reason),
             Command::Announce(event) => self.announce(event),
@@ -312,7 +314,7 @@ impl Shard {
                 // Resuming from here would skip what is still on its way.
                 let resume_from = if frames.is_empty() { here } else { Some(id) };
                 self.tell(key.slot, &answer(resume_from, true, frames.len() as u64));
-                frames.into_iter().for_each(|frame| self.queue(key.slot, frame));
+                self.queue_all(key.slot, frames);
                 self.add(key.slot, pattern);
             }
             Some(After { position: Err(reason), .. }) => {
@@ -387,7 +389,7 @@ impl Shard {
         if self.replaying(key, ticket).is_none() {
             return;
         }
-        frames.into_iter().for_each(|frame| self.queue(key.slot, frame));
+        self.queue_all(key.slot, frames);
         let subscriber = &mut self.subscribers[key.slot];
         if !subscriber.state.is_closing() {
             subscriber.written.push(written);
@@ -403,7 +405,7 @@ impl Shard {
         let Some(frames) = self.missed(key.slot, &pattern, &position) else {
             return self.start_replay(key, pattern, position, None);
         };
-        frames.into_iter().for_each(|frame| self.queue(key.slot, frame));
+        self.queue_all(key.slot, frames);
         self.add(key.slot, pattern);
     }
 
@@ -422,7 +424,9 @@ impl Shard {
     }
 
     fn publish(&mut self, batch: &Batch) {
-        batch.events.iter().for_each(|event| self.deliver(event));
+        for event in &batch.events {
+            self.deliver(event);
+        }
         self.recent.push(batch);
         self.position = Some(batch.token.clone());
         for waiting in std::mem::take(&mut self.ahead) {
@@ -502,6 +506,12 @@ impl Shard {
         match subscriber.offer(frame) {
             Offer::Queued => subscriber.mark(slot, &mut self.dirty),
             Offer::Overflowed => self.give_up(slot),
+        }
+    }
+
+    fn queue_all(&mut self, slot: SubscriberId, frames: Vec<Bytes>) {
+        for frame in frames {
+            self.queue(slot, frame);
         }
     }
 

@@ -223,7 +223,7 @@ impl Follower<'_> {
 
     async fn unlogged(&self, payload: &str) -> Result<Option<Event>, IngestError> {
         match payload::read(payload, self.identity.notify_key(), unlogged_token) {
-            Ok(Payload::Event(event)) => Ok(Some(event)),
+            Ok(Payload::Event(event)) => Ok(Some(*event)),
             Ok(Payload::Parked { xid, id }) => Ok(self.log.parked(xid, id).await?),
             Err(error) => {
                 tracing::debug!(%error, "ignored");

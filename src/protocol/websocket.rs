@@ -87,7 +87,7 @@ impl Decoder {
                 self.frame = Some(frame);
                 return Ok(None);
             }
-            if let Some(incoming) = self.finish(frame)? {
+            if let Some(incoming) = self.finish(&frame)? {
                 return Ok(Some(incoming));
             }
         }
@@ -118,7 +118,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn finish(&mut self, frame: Frame) -> Result<Option<Incoming>, CloseReason> {
+    fn finish(&mut self, frame: &Frame) -> Result<Option<Incoming>, CloseReason> {
         match frame.opcode {
             Opcode::Text | Opcode::Continuation => self.finish_data(frame.is_last),
             Opcode::Ping => Ok(Some(Incoming::Ping(mem::take(&mut self.control).into()))),

@@ -33,7 +33,9 @@ impl Chromium {
             command.arg("--no-sandbox");
         }
         // Caches and crash reports go where the profile goes.
-        command.env("HOME", profile.path()).env("XDG_CONFIG_HOME", profile.path());
+        for variable in ["HOME", "TMPDIR", "XDG_CONFIG_HOME"] {
+            command.env(variable, profile.path());
+        }
         command.process_group(0);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));

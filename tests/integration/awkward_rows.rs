@@ -61,13 +61,18 @@ async fn a_row_that_only_grows_large_as_json_goes_out_as_its_key() {
 async fn every_type_arrives_as_the_database_prints_it() {
     for capture in CAPTURES {
         let db = Database::migrated().await;
-        let columns =
-            TYPES.iter().map(|(name, kind, _, _)| format!(", {name} {kind}")).collect::<String>();
-        let values = TYPES.iter().map(|(_, _, value, _)| format!(", {value}")).collect::<String>();
+        let columns = TYPES
+            .iter()
+            .map(|(name, kind, _, _)| format!(", {name} {kind}"))
+            .collect::<Vec<_>>()
+            .concat();
+        let values =
+            TYPES.iter().map(|(_, _, value, _)| format!(", {value}")).collect::<Vec<_>>().concat();
         let json = TYPES
             .iter()
             .map(|(name, _, _, json)| format!(",\"{name}\":{json}"))
-            .collect::<String>();
+            .collect::<Vec<_>>()
+            .concat();
         db.batch_execute(&format!(
             "create schema ext; create extension citext schema ext; create extension hstore schema ext;
              create type mood as enum ('ok', 'bad'); create type pair as (x int, y json);
@@ -105,8 +110,8 @@ async fn types_without_an_equality_are_compared_all_the_same() {
         )
         .await;
         forget(&db).await;
-        db.batch_execute(r#"update t set j = j, p = p, x = x, a = a"#).await;
-        db.batch_execute(r#"update t set p = '(1,3)', a = array['2'::json]"#).await;
+        db.batch_execute("update t set j = j, p = p, x = x, a = a").await;
+        db.batch_execute("update t set p = '(1,3)', a = array['2'::json]").await;
         assert_eq!(
             logged(&db).await,
             [
@@ -424,7 +429,7 @@ async fn keys_of_other_schemas_types_are_paired_byte_by_byte() {
 
 #[tokio::test]
 async fn a_table_of_120_columns_is_one_like_any_other() {
-    let columns = (1..=120).map(|n| format!(", c{n} int")).collect::<String>();
+    let columns = (1..=120).map(|n| format!(", c{n} int")).collect::<Vec<_>>().concat();
     for db in watched(&format!("id int primary key{columns}"), "").await {
         db.batch_execute("insert into t (id, c120) values (1, 5); update t set c7 = 1").await;
         let lines = logged(&db).await;

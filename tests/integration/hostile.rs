@@ -39,7 +39,7 @@ async fn read_until(socket: &mut TcpStream, end: &[u8]) -> Vec<u8> {
     while !read.windows(end.len()).any(|window| window == end) {
         match timeout(DEADLINE, socket.read_u8()).await.expect("the daemon answers") {
             Ok(byte) => read.push(byte),
-            Err(_) => panic!("the connection ended after {:?}", String::from_utf8_lossy(&read)),
+            Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&read)),
         }
     }
     read

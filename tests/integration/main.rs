@@ -6,7 +6,6 @@ mod awkward_rows;
 mod capture;
 mod connect;
 mod delivery;
-mod demo;
 mod hostile;
 mod install;
 mod privileges;

@@ -168,7 +168,7 @@ async fn the_daemon_reads_the_log_and_nothing_of_the_application() {
         .batch_execute("select rowcast.grant_daemon('nobody_of_that_name')")
         .await
         .unwrap_err();
-    assert_eq!(missing.code().map(|code| code.code()), Some("RC004"));
+    assert_eq!(missing.code().map(tokio_postgres::error::SqlState::code), Some("RC004"));
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn uninstalling_needs_no_right_on_the_tables_and_leaves_nothing() {
     db.batch_execute("insert into shop.t values (2, 'b'); drop table shop.t").await;
 }
 
-/// A table of an owner who is a member of rowcast_owner, watched; an application that may write it.
+/// A table of an owner who is a member of `rowcast_owner`, watched; an application that may write it.
 struct World {
     db: Database,
 }

@@ -10,7 +10,7 @@ const WRITES: [&str; 9] = [
     "insert into t select g, g, null, 'b' from generate_series(2, 4) g",
     "update t set n = n",
     "update t set n = 10, body = 'y' where id = 1",
-    r#"update t set j = '[1]', n = null where id = 2"#,
+    "update t set j = '[1]', n = null where id = 2",
     "update t set id = 50 where id = 3",
     "insert into t values (9, 9, null, repeat('z', 9000000)); update t set n = 8 where id = 9",
     "delete from t where id = 4",

@@ -1,6 +1,6 @@
 //! The experiment behind the sleeping lock: writers of every kind, and no fallback poll to hide a lost wake-up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ async fn long_writer(client: tokio_postgres::Client) {
 /// A subscriber inside the process: frames are what [`Plain`] makes of events.
 struct Reader {
     frames: mpsc::UnboundedReceiver<String>,
-    waiting: std::collections::VecDeque<(i64, i32, i32)>,
+    waiting: VecDeque<(i64, i32, i32)>,
     _subscriber: rowcast::hub::Subscriber,
     _hub: Hub,
     ingest: tokio::task::JoinHandle<std::convert::Infallible>,
@@ -146,7 +146,7 @@ impl Reader {
         subscriber.subscribe(Pattern::parse("items").unwrap(), None, None).await;
         let mut reader = Self {
             frames,
-            waiting: Default::default(),
+            waiting: VecDeque::default(),
             _subscriber: subscriber,
             _hub: hub,
             ingest,

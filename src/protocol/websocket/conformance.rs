@@ -16,15 +16,15 @@ const PONG: u8 = 0xa;
 pub(super) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x37, 0xfa, 0x21, 0x3d];
     let mut frame = vec![first];
-    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
-        (Ok(short @ ..126), _) => frame.push(0x80 | short),
-        (_, Ok(medium)) => {
+    match payload.len() {
+        length @ ..126 => frame.push(0x80 | u8::try_from(length).unwrap()),
+        length @ 126..=0xffff => {
             frame.push(0xfe);
-            frame.extend(medium.to_be_bytes());
+            frame.extend(u16::try_from(length).unwrap().to_be_bytes());
         }
-        _ => {
+        length => {
             frame.push(0xff);
-            frame.extend((payload.len() as u64).to_be_bytes());
+            frame.extend((length as u64).to_be_bytes());
         }
     }
     frame.extend(mask);

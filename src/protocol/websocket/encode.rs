@@ -35,16 +35,15 @@ fn control(opcode: u8, payload: &[u8]) -> Bytes {
 fn frame(opcode: u8, payload: &[u8]) -> Bytes {
     let mut frame = BytesMut::with_capacity(MAX_HEAD + payload.len());
     frame.put_u8(LAST | opcode);
-    let length = payload.len();
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short @ ..126), _) => frame.put_u8(short),
-        (_, Ok(medium)) => {
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(length @ ..126), _) => frame.put_u8(length),
+        (_, Ok(length)) => {
             frame.put_u8(126);
-            frame.put_u16(medium);
+            frame.put_u16(length);
         }
         _ => {
             frame.put_u8(127);
-            frame.put_u64(length as u64);
+            frame.put_u64(payload.len() as u64);
         }
     }
     frame.put_slice(payload);

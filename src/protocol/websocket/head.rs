@@ -22,7 +22,7 @@ pub(super) struct Situation {
 }
 
 /// A frame whose payload is expected next.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Frame {
     pub opcode: Opcode,
     pub is_last: bool,
