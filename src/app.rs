@@ -45,9 +45,9 @@ pub struct Daemon {
 impl Daemon {
     /// Connects to the database, waiting for it if need be, and then accepts clients.
     pub async fn start(config: &Config, extra: Option<ExtraRoutes>) -> Result<Self, StartError> {
-        let public = bind(config.server.listen).await?;
+        let public = bind(config.server.listen)?;
         let private = match config.server.private_listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address)?),
             None => None,
         };
         let address = public.local_addr().map_err(StartError::Address)?;
@@ -116,8 +116,8 @@ pub enum StartError {
     Target(#[from] TargetError),
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { address, source })
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    accept::listen(address).map_err(|source| StartError::Bind { address, source })
 }
 
 fn ingest(

@@ -16,7 +16,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +43,15 @@ pub struct Peer(pub SocketAddr);
 #[derive(Clone, Debug)]
 pub struct Seat {
     _permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// Binds the address, with room for all clients of a restarted daemon to knock at once.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart need not wait for the last connections of the process before it.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `routes` until `stop`, then returns once the requests in flight are answered or out of time.
@@ -176,6 +185,10 @@ fn log_end(end: hyper::Result<()>, peer: Peer) {
         tracing::debug!(%error, peer = %peer.0, "connection ended early");
     }
 }
+
+/// The kernel takes no more than `net.core.somaxconn`. Past the customary 128, connections are dropped for a second
+/// and more, and some clients go on believing that they are connected.
+const BACKLOG: u32 = 65_535;
 
 /// Room for a long token in each place that may carry one; a longer head is answered with 431.
 const MAX_HEAD_BYTES: usize = 16 * 1024;

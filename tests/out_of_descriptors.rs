@@ -1,0 +1,103 @@
+//! A process without file descriptors left goes on accepting once it has some again.
+//!
+//! Alone in its process, since the limit is the process's own.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rowcast::transport::accept::{self, Limits};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::span;
+use warp::Filter;
+use warp::reply::Reply;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_descriptors_accepting_pauses_and_goes_on_later() {
+    let warnings = Warnings::default();
+    tracing::subscriber::set_global_default(warnings.clone()).unwrap();
+    let listener = accept::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let minute = Duration::from_secs(60);
+    let limits = Limits { connections: 100, header_timeout: minute, drain: minute };
+    let routes = warp::any().map(|| "served".into_response()).boxed();
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(accept::serve(listener, routes, limits, stop.clone()));
+
+    // The client has its descriptor before the last one is taken.
+    let client = TcpSocket::new_v4().unwrap();
+    let taken = take_all_descriptors();
+    let began = Instant::now();
+    let mut socket = client.connect(address).await.unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    warnings.wait_for(6).await;
+    // 5, 10, 20, 40 and 80 ms lie between six attempts; a loop that spins needs none of it.
+    assert!(began.elapsed() >= Duration::from_millis(155), "{:?}", began.elapsed());
+    assert!(!serving.is_finished());
+
+    drop(taken);
+    let mut answer = String::new();
+    timeout(DEADLINE, socket.read_to_string(&mut answer)).await.expect("in time").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("served"), "{answer}");
+    stop.cancel();
+    timeout(DEADLINE, serving).await.expect("the loop ends").unwrap();
+}
+
+fn take_all_descriptors() -> Vec<File> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(128), maximum }).unwrap();
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    taken
+}
+
+/// Counts what is worth a warning.
+#[derive(Clone, Default)]
+struct Warnings {
+    count: Arc<AtomicUsize>,
+    another: Arc<Notify>,
+}
+
+impl Warnings {
+    async fn wait_for(&self, count: usize) {
+        let waiting = async {
+            while self.count.load(Ordering::SeqCst) < count {
+                self.another.notified().await;
+            }
+        };
+        timeout(DEADLINE, waiting).await.expect("the warnings in time");
+    }
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN && metadata.target().starts_with("rowcast")
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        self.another.notify_one();
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+const DEADLINE: Duration = Duration::from_secs(60);
