@@ -21,9 +21,9 @@ as_root() {
   fi
 }
 
-# install WHAT APT-PACKAGE FEDORA-PACKAGE ARCH-PACKAGE ALPINE-PACKAGE BREW-PACKAGE
+# install_package WHAT APT-PACKAGE FEDORA-PACKAGE ARCH-PACKAGE ALPINE-PACKAGE BREW-PACKAGE
 # Only apt is driven: elsewhere the sentence says what to type.
-install() {
+install_package() {
   local what=$1 apt=$2 command
   if command -v apt-get >/dev/null; then
     say "Installing $apt ($what)"
@@ -51,7 +51,7 @@ apt_update_once() {
 
 need_compiler() {
   command -v cc >/dev/null && [ -e /usr/include/stdlib.h -o "$(uname)" = Darwin ] && return
-  install "a C compiler" "build-essential" "gcc glibc-devel" "base-devel" "build-base" "gcc"
+  install_package "a C compiler" "build-essential" "gcc glibc-devel" "base-devel" "build-base" "gcc"
 }
 
 need_rust() {
@@ -82,12 +82,12 @@ need_postgresql_server() {
   if command -v apt-get >/dev/null; then
     say "Debian and Ubuntu start a server of their own with this package; it is not the one that is used here."
   fi
-  install "the PostgreSQL server" "postgresql" "postgresql-server" "postgresql" "postgresql" "postgresql@18"
+  install_package "the PostgreSQL server" "postgresql" "postgresql-server" "postgresql" "postgresql" "postgresql@18"
 }
 
 need_psql() {
   command -v psql >/dev/null && return
-  install "psql" "postgresql-client" "postgresql" "postgresql" "postgresql-client" "libpq"
+  install_package "psql" "postgresql-client" "postgresql" "postgresql" "postgresql-client" "libpq"
 }
 
 # Prints the browser's path; ROWCAST_CHROMIUM names another one.
@@ -106,10 +106,10 @@ need_browser() {
       "sudo snap install chromium" \
       "or install Google Chrome; ROWCAST_CHROMIUM names a browser elsewhere; ./test --fast goes without"
   fi
-  install "Chromium" "chromium" "chromium" "chromium" "chromium" "--cask chromium"
+  install_package "Chromium" "chromium" "chromium" "chromium" "chromium" "--cask chromium"
 }
 
 need_npm() {
   command -v npm >/dev/null && return
-  install "npm" "nodejs npm" "nodejs-npm" "npm" "npm" "node"
+  install_package "npm" "nodejs npm" "nodejs-npm" "npm" "npm" "node"
 }
