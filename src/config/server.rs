@@ -33,9 +33,9 @@ impl Default for ServerConfig {
     }
 }
 
-const LISTEN: &str = "Address and port; ignored under socket activation.";
+const LISTEN: &str = "Address and port.";
 const PRIVATE_LISTEN: &str =
-    "Health, readiness and metrics apart from the public port; empty: on it.";
+    "Health and readiness on an address of their own; empty: on the public port.";
 const ALLOWED_ORIGINS: &str =
     "Web pages that may connect, such as \"https://app.example.com\", beside those of this server.";
 const TRUSTED_PROXIES: &str = "Addresses of proxies whose X-Forwarded-For counts.";
