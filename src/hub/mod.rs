@@ -3,6 +3,7 @@
 //! In: batches from `ingest`, commands of sessions. Out: bytes to each [`Sink`]. Invariant: what a session
 //! asked before a batch came is in force when the batch is delivered, because both pass one queue.
 
+mod fanout;
 mod outbox;
 mod replay;
 mod ring;

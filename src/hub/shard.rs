@@ -4,6 +4,9 @@
 //! then every socket concerned gets one write. Invariant: a socket that takes nothing costs the others nothing;
 //! its frames wait in its own bounded outbox.
 
+mod member;
+mod resume;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -12,10 +15,11 @@ use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Sink;
+use super::fanout::Frames;
 use super::outbox::{Flush, Offer, Outbox};
-use super::replay::{CatchUp, History, Owed, Replay, frames};
+use super::replay::History;
 use super::ring::Ring;
-use crate::domain::channel::{Channel, Pattern};
+use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::event::{Batch, Event};
 use crate::domain::message::{Reference, ResetReason, ServerMessage, SystemEvent};
@@ -23,7 +27,9 @@ use crate::domain::position::Position;
 use crate::domain::routes::{Routes, SubscriberId};
 use crate::domain::snapshot::Snapshot;
 use crate::domain::template::Template;
-use crate::protocol::{WIRES, Wire};
+use crate::protocol::Wire;
+use member::{State, Subscriber};
+use resume::Waiting;
 
 /// A subscriber's slot, and which of its tenants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,48 +130,6 @@ pub struct Shard {
     /// For the tasks that wait for blocked sockets; weak, so that they don't keep the shard alive.
     commands: mpsc::WeakSender<Command>,
     draining: Option<oneshot::Sender<()>>,
-}
-
-struct Subscriber {
-    tenant: u64,
-    sink: Arc<dyn Sink>,
-    wire: &'static dyn Wire,
-    user: Option<Arc<str>>,
-    subscriptions: Vec<Subscription>,
-    /// Replays that wait until the outbox is empty.
-    written: Vec<oneshot::Sender<()>>,
-    outbox: Outbox,
-    state: State,
-    dirty: bool,
-    /// The last delivery this subscriber got.
-    delivery: u64,
-}
-
-/// A replay that can begin once this node has read up to where its client comes from.
-struct Waiting {
-    key: Key,
-    ticket: u64,
-    position: Position,
-    owed: Option<Owed>,
-}
-
-struct Subscription {
-    pattern: Pattern,
-    /// The replay that must end before it is live.
-    replay: Option<u64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Open,
-    /// The socket took no more; a task waits until it does.
-    Blocked,
-    /// A close frame is the last thing queued.
-    Closing,
-    /// Closing, and the socket took no more.
-    ClosingBlocked,
-    /// Nothing more is written.
-    Closed,
 }
 
 impl Shard {
@@ -288,140 +252,6 @@ impl Shard {
         }
     }
 
-    fn subscribe(
-        &mut self,
-        key: Key,
-        pattern: Pattern,
-        reference: Option<Reference>,
-        after: Option<After>,
-    ) {
-        if self.subscriber(key).is_none_or(|subscriber| subscriber.state.is_closing()) {
-            return;
-        }
-        self.unsubscribe(key, &pattern);
-        let answer = |position, recovered, replayed| ServerMessage::Subscribed {
-            reference: reference.clone(),
-            pattern: pattern.clone(),
-            position,
-            recovered,
-            replayed,
-        };
-        let here = self.position.clone();
-        match after {
-            None => {
-                self.tell(key.slot, &answer(here, true, 0));
-                self.add(key.slot, pattern);
-            }
-            Some(After { position: Ok(position), id }) => {
-                let Some(frames) = self.missed(key.slot, &pattern, &position) else {
-                    let owed = Some(Owed { reference, after: id });
-                    return self.start_replay(key, pattern, position, owed);
-                };
-                // Resuming from here would skip what is still on its way.
-                let resume_from = if frames.is_empty() { here } else { Some(id) };
-                self.tell(key.slot, &answer(resume_from, true, frames.len() as u64));
-                self.queue_all(key.slot, frames);
-                self.add(key.slot, pattern);
-            }
-            Some(After { position: Err(reason), .. }) => {
-                self.tell(key.slot, &answer(here, false, 0));
-                self.tell(key.slot, &ServerMessage::Reset { pattern: pattern.clone(), reason });
-                self.add(key.slot, pattern);
-            }
-        }
-    }
-
-    fn tell(&mut self, slot: SubscriberId, message: &ServerMessage) {
-        let frame = self.subscribers[slot].wire.message(message);
-        self.queue(slot, frame);
-    }
-
-    /// Makes the subscription live.
-    fn add(&mut self, slot: SubscriberId, pattern: Pattern) {
-        let subscriber = &mut self.subscribers[slot];
-        self.routes.insert(&pattern, slot, subscriber.user.as_ref());
-        subscriber.subscriptions.push(Subscription { pattern, replay: None });
-    }
-
-    /// The frames of what a position has not seen. `None` where that is more than the hub remembers, or more than
-    /// may wait for one socket: then the log is read, at the pace of that socket.
-    fn missed(
-        &self,
-        slot: SubscriberId,
-        pattern: &Pattern,
-        position: &Position,
-    ) -> Option<Vec<Bytes>> {
-        let unseen = self.recent.unseen(position)?;
-        let subscriber = &self.subscribers[slot];
-        let mut missed = Vec::new();
-        // The log has nothing more where the position is the end of the last whole run.
-        let is_last = self.recent.settled() == Some(&position.before);
-        let mut room = if is_last { usize::MAX } else { self.options.queue_bytes / 2 };
-        for event in unseen {
-            if event.is_for(subscriber.user.as_deref()) {
-                for frame in frames(event, pattern, subscriber.wire) {
-                    room = room.checked_sub(frame.len())?;
-                    missed.push(frame);
-                }
-            }
-        }
-        Some(missed)
-    }
-
-    fn start_replay(&mut self, key: Key, pattern: Pattern, position: Position, owed: Option<Owed>) {
-        self.counter += 1;
-        let ticket = self.counter;
-        let subscription = Subscription { pattern, replay: Some(ticket) };
-        self.subscribers[key.slot].subscriptions.push(subscription);
-        self.begin_replay(Waiting { key, ticket, position, owed });
-    }
-
-    /// A replay ends where one of this node's own runs ends, so that what follows has tokens that know of it.
-    fn begin_replay(&mut self, waiting: Waiting) {
-        let Waiting { key, ticket, .. } = waiting;
-        let Some(pattern) = self.replaying(key, ticket) else { return };
-        let settled = self.recent.settled().filter(|end| end.includes(&waiting.position.upto));
-        let Some(upto) = settled.cloned() else { return self.ahead.push(waiting) };
-        let Some(commands) = self.commands.upgrade() else { return };
-        let subscriber = &self.subscribers[key.slot];
-        let (wire, user) = (subscriber.wire, subscriber.user.clone());
-        let owed = waiting.owed;
-        let replay = Replay { commands, key, ticket, wire, pattern: pattern.clone(), owed };
-        let position = waiting.position;
-        self.history.catch_up(CatchUp { pattern, user, position, upto, replay });
-    }
-
-    fn replay(&mut self, key: Key, ticket: u64, frames: Vec<Bytes>, written: oneshot::Sender<()>) {
-        if self.replaying(key, ticket).is_none() {
-            return;
-        }
-        self.queue_all(key.slot, frames);
-        let subscriber = &mut self.subscribers[key.slot];
-        if !subscriber.state.is_closing() {
-            subscriber.written.push(written);
-            subscriber.mark(key.slot, &mut self.dirty);
-        }
-    }
-
-    fn go_live(&mut self, key: Key, ticket: u64, seen: Option<Arc<Snapshot>>) {
-        let Some(pattern) = self.replaying(key, ticket) else { return };
-        self.unsubscribe(key, &pattern);
-        let Some(seen) = seen else { return self.add(key.slot, pattern) };
-        let position = Position::complete(seen);
-        let Some(frames) = self.missed(key.slot, &pattern, &position) else {
-            return self.start_replay(key, pattern, position, None);
-        };
-        self.queue_all(key.slot, frames);
-        self.add(key.slot, pattern);
-    }
-
-    /// The subscription that this replay is for, unless it was given up or replaced.
-    fn replaying(&mut self, key: Key, ticket: u64) -> Option<Pattern> {
-        let subscriptions = &self.subscriber(key)?.subscriptions;
-        let subscription = subscriptions.iter().find(|s| s.replay == Some(ticket))?;
-        Some(subscription.pattern.clone())
-    }
-
     fn unsubscribe(&mut self, key: Key, pattern: &Pattern) {
         let Some(subscriber) = self.subscriber(key) else { return };
         subscriber.subscriptions.retain(|held| held.pattern != *pattern);
@@ -503,6 +333,11 @@ impl Shard {
         if self.draining.is_some() && all_closed() {
             let _ = self.draining.take().map(|done| done.send(()));
         }
+    }
+
+    fn tell(&mut self, slot: SubscriberId, message: &ServerMessage) {
+        let frame = self.subscribers[slot].wire.message(message);
+        self.queue(slot, frame);
     }
 
     fn queue(&mut self, slot: SubscriberId, frame: Bytes) {
@@ -603,72 +438,6 @@ impl Shard {
 
     fn subscriber(&mut self, key: Key) -> Option<&mut Subscriber> {
         self.subscribers.get_mut(key.slot).filter(|subscriber| subscriber.tenant == key.tenant)
-    }
-}
-
-impl Subscriber {
-    /// A full outbox is written out first: a burst of one batch is no sign of a slow socket.
-    fn offer(&mut self, frame: Bytes) -> Offer {
-        let full = self.outbox.offer(frame.clone()) == Offer::Overflowed;
-        if !full {
-            return Offer::Queued;
-        }
-        if !self.state.is_blocked() {
-            self.outbox.flush(&*self.sink);
-        }
-        self.outbox.offer(frame)
-    }
-
-    fn mark(&mut self, slot: SubscriberId, dirty: &mut Vec<SubscriberId>) {
-        if !self.dirty {
-            self.dirty = true;
-            dirty.push(slot);
-        }
-    }
-}
-
-impl State {
-    const fn is_closing(self) -> bool {
-        matches!(self, Self::Closing | Self::ClosingBlocked | Self::Closed)
-    }
-
-    const fn is_blocked(self) -> bool {
-        matches!(self, Self::Blocked | Self::ClosingBlocked)
-    }
-
-    const fn closing(self) -> Self {
-        if self.is_blocked() { Self::ClosingBlocked } else { Self::Closing }
-    }
-
-    const fn blocked(self) -> Self {
-        if self.is_closing() { Self::ClosingBlocked } else { Self::Blocked }
-    }
-
-    const fn unblocked(self) -> Self {
-        match self {
-            Self::Blocked => Self::Open,
-            Self::ClosingBlocked => Self::Closing,
-            other => other,
-        }
-    }
-}
-
-/// One event on one channel, encoded at most once a wire.
-struct Frames<'a> {
-    event: &'a Event,
-    channel: &'a Channel,
-    encoded: [Option<Bytes>; WIRES],
-}
-
-impl<'a> Frames<'a> {
-    const fn new(event: &'a Event, channel: &'a Channel) -> Self {
-        Self { event, channel, encoded: [const { None }; WIRES] }
-    }
-
-    fn frame(&mut self, wire: &dyn Wire) -> Bytes {
-        self.encoded[wire.slot()]
-            .get_or_insert_with(|| wire.change(self.event, self.channel))
-            .clone()
     }
 }
 
