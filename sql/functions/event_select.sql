@@ -65,7 +65,7 @@ begin
         quote_literal(w.name) || '::text',
         op,
         channels,
-        coalesce(rowcast._audience(w, w.users, sides, false, strict), 'null::text[]'),
+        coalesce(rowcast._audience(w, w.users, sides[1:1], false, strict), 'null::text[]'),
         key,
         case when 'new' = any (sides) then 'after.image' else 'null::json' end,
         case

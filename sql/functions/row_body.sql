@@ -9,11 +9,11 @@ declare
     here  constant text := '(select 1) one';
     moved constant text := (select string_agg(case when c.identical then format('new.%1$I is distinct from old.%1$I', c.name)
                                                    else format('row(new.%1$I)::record *<> row(old.%1$I)::record', c.name) end, ' or ')
-                              from rowcast._column c where c.target = w.target and c.name = any (w.key));
+                              from rowcast._column c where c.target = w.target and c.name = any (w.key || rowcast._named(coalesce(w.users, '{}'))));
     build text := format(E'%s\n  into first;', rowcast._event_select(w, op, here, true));
 begin
     if op = 'update' and moved is not null then
-        -- A changed key is one row gone and another come.
+        -- A changed key, or another audience, is one row gone and another come.
         build := format(E'if %s then\n%s\n  into first;\n%s\n  into second;\nelse\n%s\nend if;',
                         moved,
                         rowcast._event_select(w, 'delete', here, true),

@@ -19,7 +19,7 @@ declare
     added   text;
 begin
     if op = 'update' then
-        -- What pairs nothing is a changed key: one row gone and another come.
+        -- What pairs nothing is a changed key or another audience: one row gone and another come.
         orphan := format('not exists (select from new_rows new where %s)', pair);
         removed := rowcast._event_select(w, 'delete', 'old_rows old', true, orphan);
         added := rowcast._event_select(w, 'insert', 'new_rows new', true, format('not exists (select from old_rows old where %s)', pair));

@@ -50,7 +50,8 @@ async fn an_update_that_changes_no_watched_column_says_nothing() {
 }
 
 #[tokio::test]
-async fn a_row_that_leaves_a_channel_or_a_user_is_told_to_the_old_ones_as_well() {
+async fn a_row_that_leaves_a_channel_is_told_there_and_one_that_changes_hands_is_gone_for_the_old_users()
+ {
     let asked =
         "channels => array['org:{org}'], users => array['{owner}'], columns => array['status']";
     for db in watched(asked).await {
@@ -66,8 +67,9 @@ async fn a_row_that_leaves_a_channel_or_a_user_is_told_to_the_old_ones_as_well()
             logged(&db).await,
             [
                 format!("update {{org:8,org:7}} to {{3}} {key} {row} changed {{}}"),
-                format!("update {{org:8}} to {{4,3}} {key} {row} changed {{}}"),
-                format!("update {{org:8}} to {{4}} {key} {row} changed {{}}"),
+                format!("delete {{org:8}} to {{3}} {key} old {{\"id\":1}}"),
+                format!("insert {{org:8}} to {{4}} {key} {row}"),
+                format!("delete {{org:8}} to {{4}} {key} old {{\"id\":1}}"),
                 // In no channel then, so told to nobody; then in one, but without an owner for nobody's eyes.
                 r#"update {org:9} to {} key {"id":1} row {"status":"lost"} changed {}"#.to_owned(),
             ]

@@ -249,3 +249,32 @@ async fn a_client_that_does_not_read_is_let_go_and_harms_nobody() {
     // The close frame may be lost with the connection: what matters is that the end comes.
     while stuck.try_next_frame().await.is_some() {}
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_changes_hands_is_gone_for_the_one_and_new_for_the_other() {
+    for capture in ["row", "statement"] {
+        let world = orders(&format!(
+            "array['orders'], users => array['{{owner}}'], capture => '{capture}'"
+        ))
+        .await;
+        let mut ana = world.subscriber("ana", &["orders"]).await;
+        let mut ben = world.subscriber("ben", &["orders"]).await;
+        world
+            .sql(
+                "insert into orders values (1, 7, 'ana'), (2, 7, 'ana'), (3, 7, null);
+                 update orders set owner = 'ben', note = 'for ben only' where id = 1;
+                 update orders set owner = 'ben', note = 'for ben only' where id > 1;
+                 update orders set status = 'kept';
+                 select rowcast.emit('orders', 'end')",
+            )
+            .await;
+
+        let seen = ana.changes(5).await;
+        assert_eq!(ops(&seen), ["insert", "insert", "delete", "delete", "end"], "{capture}");
+        assert!(!json!(seen).to_string().contains("for ben only"), "{capture}: {seen:?}");
+        let seen = ben.changes(7).await;
+        let expected = ["insert", "insert", "insert", "update", "update", "update", "end"];
+        assert_eq!(ops(&seen), expected, "{capture}");
+        assert_eq!(seen[3]["changed"], json!(["status"]));
+    }
+}
