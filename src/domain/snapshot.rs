@@ -29,6 +29,20 @@ impl Snapshot {
         Self { xmin: xid, xmax: xid, xip: Box::default() }
     }
 
+    /// The same, but of nothing at or behind this transaction.
+    ///
+    /// After a crash PostgreSQL hands out again the ids of transactions of which nothing reached the disk. A reader
+    /// that keeps its snapshot to the transactions whose events it has seen never takes such a one for read.
+    #[must_use]
+    pub fn cut(&self, end: Xid) -> Self {
+        let mut xmax = self.xmax.min(end);
+        let mut xip: Vec<Xid> = self.xip.iter().copied().filter(|xid| *xid < xmax).collect();
+        while xip.pop_if(|last| *last + 1 == xmax).is_some() {
+            xmax -= 1;
+        }
+        Self { xmin: xip.first().map_or(xmax, |first| *first), xmax, xip: xip.into() }
+    }
+
     pub const fn xmin(&self) -> Xid {
         self.xmin
     }
@@ -117,6 +131,16 @@ pub(crate) mod tests {
         #[test]
         fn text_survives_a_round_trip(snapshot in any_snapshot()) {
             prop_assert_eq!(snapshot.to_string().parse::<Snapshot>().unwrap(), snapshot);
+        }
+
+        #[test]
+        fn cut_off_it_sees_the_same_below_the_end_and_nothing_from_there(
+            snapshot in any_snapshot(), end in 0..40u64
+        ) {
+            let cut = snapshot.cut(end);
+            prop_assert!((0..64).all(|xid| cut.sees(xid) == (xid < end && snapshot.sees(xid))));
+            prop_assert_eq!(cut.to_string().parse::<Snapshot>().unwrap(), cut.clone());
+            prop_assert_eq!(cut.cut(end), cut);
         }
 
         #[test]

@@ -43,12 +43,13 @@ impl EventLog {
         Ok(Self { client, read_new, read_rest, identity })
     }
 
-    /// The empty batch of now: where a reader begins that wants nothing from the past.
+    /// The empty batch before the recent past: where a reader begins.
     pub async fn start(&self) -> Result<Batch, ReadError> {
-        let row = self.client.query_one("select pg_current_snapshot()::text", &[]).await?;
-        let now: Arc<Snapshot> = Arc::new(row.try_get::<_, &str>(0)?.parse()?);
-        let token = self.identity.tokens(&now, &now).behind(0);
-        Ok(Batch { events: Vec::new(), position: Position::complete(now), token })
+        let row = self.client.query_one(START, &[&RECENT_EVENTS, &RECENT_BYTES]).await?;
+        let xid: i64 = row.try_get(0)?;
+        let before = Arc::new(Snapshot::below(xid.cast_unsigned()));
+        let token = self.identity.tokens(&before, &before).behind(0);
+        Ok(Batch { events: Vec::new(), position: Position::complete(before), token })
     }
 
     /// What is visible now and was not in `before`. The rows come as they are taken, so a large transaction
@@ -74,9 +75,9 @@ impl EventLog {
     ) -> Result<Reading<'_>, ReadError> {
         let mut rows = Box::pin(rows);
         let first = rows.try_next().await?.ok_or(ReadError::NoSnapshot)?;
-        let upto: Arc<Snapshot> = Arc::new(first.try_get::<_, &str>(0)?.parse()?);
+        let upto = Arc::new(upto(&first, &before)?);
         let tokens = self.identity.tokens(&before, &upto);
-        let has_events = first.try_get::<_, Option<i64>>(1)?.is_some();
+        let has_events = first.try_get::<_, Option<i64>>(2)?.is_some();
         let position = Position { before, upto, last };
         let pending = has_events.then_some(first);
         Ok(Reading { rows, pending, identity: &self.identity, tokens, position })
@@ -136,25 +137,35 @@ impl Reading<'_> {
         let mut events = Vec::new();
         let mut weight = 0;
         while events.len() < BATCH_EVENTS && weight < BATCH_BYTES {
-            let row = match self.pending.take() {
-                Some(row) => Some(row),
-                None => self.rows.try_next().await?,
-            };
-            let Some(row) = row else { return Ok(self.finish(events)) };
-            self.position.last = row.try_get(1)?;
-            let event = event(&row, self.tokens.behind(self.position.last))?;
+            let Some(row) = self.pending.take() else { break };
+            self.pending = self.rows.try_next().await?;
+            self.advance(row.try_get(2)?);
+            let event = event(&row, self.token())?;
             weight += event.weight();
             events.push(Arc::new(event));
         }
-        let token = self.tokens.behind(self.position.last);
-        Ok(Batch { events, position: self.position.clone(), token })
+        if self.pending.is_none() && !self.position.is_complete() {
+            self.finish();
+        }
+        Ok(Batch { events, position: self.position.clone(), token: self.token() })
     }
 
-    fn finish(&mut self, events: Vec<Arc<Event>>) -> Batch {
+    /// Behind the last event of a run is the end of the run: a place that knows nothing of what came before it.
+    fn advance(&mut self, id: i64) {
+        self.position.last = id;
+        if self.pending.is_none() {
+            self.finish();
+        }
+    }
+
+    fn finish(&mut self) {
         let upto = Arc::clone(&self.position.upto);
-        let token = self.identity.tokens(&upto, &upto).behind(0);
+        self.tokens = self.identity.tokens(&upto, &upto);
         self.position = Position::complete(upto);
-        Batch { events, position: self.position.clone(), token }
+    }
+
+    fn token(&self) -> Box<str> {
+        self.tokens.behind(self.position.last)
     }
 }
 
@@ -173,7 +184,14 @@ pub fn unlogged_token(id: i64) -> Box<str> {
     format!("n.{id:x}").into()
 }
 
-/// Reads the columns of [`columns!`], which stand behind a first one.
+/// What a read saw of the events that there are: its snapshot, up to the last of them.
+fn upto(row: &Row, before: &Snapshot) -> Result<Snapshot, ReadError> {
+    let snapshot: Snapshot = row.try_get::<_, &str>(0)?.parse()?;
+    let last = row.try_get::<_, Option<i64>>(1)?.map_or(0, i64::cast_unsigned);
+    Ok(snapshot.cut(before.xmax().max(last + 1)))
+}
+
+/// Reads the columns of [`columns!`], which stand behind two others.
 pub(super) fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres::Error> {
     let json =
         |column: usize| row.try_get::<_, Option<JsonText>>(column).map(|json| json.map(|j| j.0));
@@ -183,27 +201,27 @@ pub(super) fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres:
         let list: Option<Vec<&str>> = row.try_get(column)?;
         Ok::<_, tokio_postgres::Error>(list.map(|list| list.into_iter().map(Box::from).collect()))
     };
-    let at: SystemTime = row.try_get(3)?;
-    let channels: Vec<&str> = row.try_get(6)?;
+    let at: SystemTime = row.try_get(4)?;
+    let channels: Vec<&str> = row.try_get(7)?;
     Ok(Event {
         token,
         logged: Some(Logged {
-            id: row.try_get(1)?,
-            xid: row.try_get::<_, i64>(2)?.cast_unsigned(),
+            id: row.try_get(2)?,
+            xid: row.try_get::<_, i64>(3)?.cast_unsigned(),
         }),
         at: humantime::format_rfc3339_micros(at).to_string().into(),
-        table: text(4)?,
-        op: row.try_get::<_, &str>(5)?.into(),
+        table: text(5)?,
+        op: row.try_get::<_, &str>(6)?.into(),
         // A name that no client can subscribe to reaches nobody.
         channels: channels.into_iter().filter_map(|name| Channel::parse(name).ok()).collect(),
-        audience: list(7)?,
-        key: json(8)?,
-        row: json(9)?,
-        old: json(10)?,
-        changed: list(11)?,
-        user: text(12)?,
-        origin: text(13)?,
-        truncated: row.try_get(14)?,
+        audience: list(8)?,
+        key: json(9)?,
+        row: json(10)?,
+        old: json(11)?,
+        changed: list(12)?,
+        user: text(13)?,
+        origin: text(14)?,
+        truncated: row.try_get(15)?,
     })
 }
 
@@ -220,12 +238,38 @@ impl<'a> FromSql<'a> for JsonText {
     }
 }
 
+/// Behind the transaction with the newest event that is no longer recent.
+const START: &str = "\
+with newest as (
+       select xid,
+              row_number() over latest as number,
+              sum(weight) over latest as weight
+         from (select xid,
+                      id,
+                      coalesce(pg_column_size(\"row\"), 0) + coalesce(pg_column_size(old), 0) as weight
+                 from rowcast.event
+                order by rowcast.event.xid desc, id desc
+                limit $1::int8 + 1) e
+       window latest as (order by e.xid desc, e.id desc))
+select coalesce((select xid::text::int8 + 1
+                   from newest
+                  where number > $1
+                     or weight > $2::int8
+                  order by newest.xid desc
+                  limit 1),
+                1)";
+
 /// The two branches carry their bounds on xid twice over, so that partitions are pruned at run time; the array is
 /// there because a join with the function is planned as a scan of the whole log.
 const READ_NEW: &str = concat!(
     "\
 with cur as materialized (
-       select pg_current_snapshot()::text as snapshot),
+       select pg_current_snapshot()::text as snapshot,
+              (select xid::text::int8
+                 from rowcast.event
+                where xid >= pg_snapshot_xmax(($1::text)::pg_snapshot)
+                order by rowcast.event.xid desc
+                limit 1) as last),
      e as (
        select *
          from rowcast.event
@@ -238,7 +282,7 @@ with cur as materialized (
           and xid >= pg_snapshot_xmin(($1::text)::pg_snapshot)
           and xid < pg_snapshot_xmax(($1::text)::pg_snapshot)
           and xid = any (array(select pg_snapshot_xip(($1::text)::pg_snapshot))))
-select cur.snapshot, ",
+select cur.snapshot, cur.last, ",
     columns!(),
     "
   from cur
@@ -249,7 +293,8 @@ select cur.snapshot, ",
 const READ_REST: &str = concat!(
     "\
 with cur as materialized (
-       select $2::text as snapshot),
+       select $2::text as snapshot,
+              pg_snapshot_xmax(($2::text)::pg_snapshot)::text::int8 as last),
      e as (
        select *
          from rowcast.event
@@ -260,7 +305,7 @@ with cur as materialized (
           and pg_visible_in_snapshot(xid, ($2::text)::pg_snapshot)
           and (xid >= pg_snapshot_xmax(($1::text)::pg_snapshot)
                or xid = any (array(select pg_snapshot_xip(($1::text)::pg_snapshot)))))
-select cur.snapshot, ",
+select cur.snapshot, cur.last, ",
     columns!(),
     "
   from cur
@@ -269,7 +314,7 @@ select cur.snapshot, ",
 );
 
 const READ_PARKED: &str = concat!(
-    "select null::text, ",
+    "select null::text, null::int8, ",
     columns!(),
     "
   from rowcast.event e
@@ -288,3 +333,8 @@ select coalesce(bool_or(w.wake = 'poll'), false),
 /// reaches the first subscriber while the rest is read.
 const BATCH_EVENTS: usize = 512;
 const BATCH_BYTES: usize = 1024 * 1024;
+
+/// Read once at the start, so that those who come back after a restart are served from memory. The bytes are as
+/// the server stores them, which is up to a few times less than as text.
+const RECENT_EVENTS: i64 = 10_000;
+const RECENT_BYTES: i64 = 8 * 1024 * 1024;

@@ -69,7 +69,7 @@ pub async fn read_page(
     let mut position = position.clone();
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
-        position.last = row.try_get(1)?;
+        position.last = row.try_get(2)?;
         events.push(event(row, tokens.behind(position.last))?);
     }
     if events.len() < PAGE_EVENTS {
@@ -116,8 +116,12 @@ macro_rules! unseen {
 
 const COUNT: &str = concat!("select count(*)", unseen!());
 
-const PAGE: &str =
-    concat!("select null::text, ", columns!(), unseen!(), "\n order by e.id\n limit 256");
+const PAGE: &str = concat!(
+    "select null::text, null::int8, ",
+    columns!(),
+    unseen!(),
+    "\n order by e.id\n limit 256"
+);
 
 /// The limit in [`PAGE`].
 const PAGE_EVENTS: usize = 256;
