@@ -141,7 +141,7 @@ fn ingest(
 
 fn hub_options(config: &Config) -> HubOptions {
     let queue_bytes = config.limits.queue_bytes_per_connection.as_usize();
-    HubOptions { queue_bytes, recent_bytes: RECENT_BYTES }
+    HubOptions { queue_bytes, queue_age: QUEUE_AGE, patience: PATIENCE, recent_bytes: RECENT_BYTES }
 }
 
 fn session_options(config: &Config) -> session::Options {
@@ -175,6 +175,12 @@ async fn wait_until_ready(mut health: watch::Receiver<Health>) {
 const FALLBACK: Duration = Duration::from_secs(1);
 
 /// About a hundred thousand events of a few hundred bytes: what a client misses that comes back within minutes.
+/// A reader this far behind is better served by reading on at its own pace.
+const QUEUE_AGE: Duration = Duration::from_secs(5);
+
+/// A socket that takes nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 const RECENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Protocol section 3.

@@ -111,6 +111,8 @@ fn client_messages() -> BTreeMap<&'static str, Result<Request, ErrorCode>> {
         ClientMessage::Subscribe(Subscribe {
             pattern: pattern(channel),
             after: after.map(str::to_owned),
+            history: None,
+            compact: false,
         })
     };
     let token = "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbmEifQ.c2lnbmF0dXJl".to_owned();
@@ -272,7 +274,7 @@ fn event(token: &str, op: &str, at: &str) -> Event {
 }
 
 fn change(event: &Event, channel: &str) -> Bytes {
-    Native.change(event, &Channel::parse(channel).unwrap())
+    Native.change(event, &event.token, &Channel::parse(channel).unwrap())
 }
 
 /// What the code itself answers to a message that it refuses.

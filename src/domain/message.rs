@@ -24,6 +24,10 @@ pub struct Subscribe {
     pub pattern: Pattern,
     /// Resume behind the event with this id.
     pub after: Option<String>,
+    /// The last so many events first, where nothing is resumed.
+    pub history: Option<u16>,
+    /// Of what was missed, only the newest change of each row.
+    pub compact: bool,
 }
 
 /// What a client calls its request; echoed in the reply.
@@ -69,6 +73,12 @@ pub enum ServerMessage {
     Reset {
         pattern: Pattern,
         reason: ResetReason,
+    },
+    /// The session was too slow, and is being caught up.
+    Lagged {
+        pattern: Pattern,
+        /// `None` where the place has no name just now.
+        position: Option<Box<str>>,
     },
     TokenExpiring {
         in_ms: u64,

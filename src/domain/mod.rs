@@ -5,8 +5,10 @@
 
 pub mod channel;
 pub mod close;
+pub mod compact;
 pub mod event;
 pub mod message;
+pub mod past;
 pub mod policy;
 pub mod position;
 pub mod principal;

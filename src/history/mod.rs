@@ -1,7 +1,7 @@
-//! The past of a channel, for clients that come back.
+//! The past of channels, for clients that come back.
 //!
-//! In: the position a client names. Out: what it has not seen, from the log, page by page at the client's own pace.
-//! Invariant: no transaction and no connection is held while a client takes its time.
+//! In: requests of the hub. Out: pages of the log. Invariant: no transaction and no connection is held while a client
+//! takes its time, and a page is complete or refused: what was pruned is never passed over in silence.
 
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use deadpool_postgres::Pool;
 use tokio::sync::{Semaphore, watch};
 
 use crate::domain::message::ResetReason;
+use crate::domain::past::{Page, Start, Survey};
 use crate::domain::position::Position;
-use crate::hub::{CatchUp, History};
+use crate::hub::{History, Request};
 use crate::postgres::identity::{Identity, TokenError};
-use crate::postgres::replay_log::{Page, ReplayError, Wanted, count, read_page};
+use crate::postgres::replay_log::{ReplayError, ReplayLog};
 
 /// Reads the log for those whom the hub's memory does not reach back for.
 #[derive(Clone)]
@@ -41,54 +42,48 @@ impl LogHistory {
         })
     }
 
-    async fn run(self, mut request: CatchUp) {
-        match self.replay(&mut request).await {
-            Ok(true) => request.replay.finish(request.upto).await,
-            Ok(false) => {}
+    async fn answer(self, request: Request) {
+        let page = match self.page(&request).await {
+            Ok(page) => Ok(page),
+            Err(ReplayError::Pruned) => Err(ResetReason::Pruned),
             Err(error) => {
                 tracing::warn!(%error, "the log could not be read for a client that came back");
-                request.replay.refuse(ResetReason::Unavailable).await;
+                Err(ResetReason::Unavailable)
             }
-        }
+        };
+        request.reply.page(page).await;
     }
 
-    /// `false` once nobody waits for it any more.
-    async fn replay(&self, request: &mut CatchUp) -> Result<bool, ReplayError> {
+    async fn page(&self, request: &Request) -> Result<(Page, Option<Survey>), ReplayError> {
         let identity = self.identity.borrow().clone().ok_or(ReplayError::NoIdentity)?;
-        let wanted = Wanted::new(&request.pattern, request.user.as_deref());
-        let total = self.count(request, &wanted).await?;
-        request.replay.begin(total).await;
-        let mut position = request.position.clone();
-        while let Some(next) = position.towards(&request.upto) {
-            let page = self.page(&identity, &next, &wanted).await?;
-            if !page.events.is_empty() && !request.replay.send(&page.events).await {
-                return Ok(false);
+        let _turn = self.turns.acquire().await;
+        let client = self.pool.get().await?;
+        let log = ReplayLog::new(&client, &identity, &request.wanted);
+        match &request.start {
+            Start::Newest(count) => {
+                let page = log.newest(*count, &request.upto).await?;
+                let events = page.events.iter().map(|event| request.wanted.channels(event).count());
+                let messages = events.sum::<usize>() as u64;
+                Ok((page, Some(Survey { messages, only: None })))
             }
-            position = page.position;
+            Start::Behind(position) => {
+                let survey = match request.survey {
+                    Some(compact) => Some(log.survey(position, &request.upto, compact).await?),
+                    None => None,
+                };
+                Ok((log.page(position, &request.upto).await?, survey))
+            }
         }
-        Ok(true)
-    }
-
-    async fn count(&self, request: &CatchUp, wanted: &Wanted) -> Result<u64, ReplayError> {
-        let _turn = self.turns.acquire().await;
-        let client = self.pool.get().await?;
-        count(&client, &request.position, &request.upto, wanted).await
-    }
-
-    async fn page(
-        &self,
-        identity: &Identity,
-        position: &Position,
-        wanted: &Wanted,
-    ) -> Result<Page, ReplayError> {
-        let _turn = self.turns.acquire().await;
-        let client = self.pool.get().await?;
-        read_page(&client, identity, position, wanted).await
     }
 }
 
 impl History for LogHistory {
-    fn catch_up(&self, request: CatchUp) {
-        tokio::spawn(self.clone().run(request));
+    fn read(&self, request: Request) {
+        tokio::spawn(self.clone().answer(request));
+    }
+
+    fn id(&self, position: &Position) -> Option<Box<str>> {
+        let identity = self.identity.borrow().clone()?;
+        Some(identity.tokens(&position.before, &position.upto).behind(position.last))
     }
 }

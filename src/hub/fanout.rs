@@ -2,10 +2,14 @@
 //!
 //! In: an event, a channel. Out: frames. Invariant: encoded at most once a wire, however many get it.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use crate::domain::channel::Channel;
 use crate::domain::event::Event;
+use crate::domain::position::Position;
 use crate::protocol::{WIRES, Wire};
 
 /// One event on one channel, encoded at most once a wire.
@@ -22,7 +26,32 @@ impl<'a> Frames<'a> {
 
     pub(super) fn frame(&mut self, wire: &dyn Wire) -> Bytes {
         self.encoded[wire.slot()]
-            .get_or_insert_with(|| wire.change(self.event, self.channel))
+            .get_or_insert_with(|| wire.change(self.event, &self.event.token, self.channel))
             .clone()
+    }
+}
+
+/// What a queued frame of a live event is, for the time when it has to be dropped. All subscribers share it.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) channel: Channel,
+    /// The place just before the event, from which it can be read again. `None` where no log holds it.
+    pub(super) place: Option<Position>,
+    pub(super) since: Instant,
+}
+
+impl Delivery {
+    pub(super) fn new(event: &Event, channel: &Channel, run: Option<&Position>) -> Arc<Self> {
+        let place = event.logged.zip(run).map(|(logged, run)| Position {
+            before: Arc::clone(&run.before),
+            upto: Arc::clone(&run.upto),
+            last: logged.id - 1,
+        });
+        Arc::new(Self { channel: channel.clone(), place, since: Instant::now() })
+    }
+
+    /// The log id before the event's: the same for the frames of one event.
+    pub(super) fn event(&self) -> Option<i64> {
+        self.place.as_ref().map(|place| place.last)
     }
 }

@@ -5,7 +5,7 @@
 
 mod fanout;
 mod outbox;
-mod replay;
+mod past;
 mod ring;
 mod shard;
 mod subscriber;
@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use replay::{CatchUp, History, Replay};
-pub use shard::{After, HubOptions};
+pub use past::{History, Request};
+pub use shard::{After, HubOptions, Past};
 pub use subscriber::Subscriber;
 
 use crate::domain::event::{Batch, Event};
-use crate::domain::message::SystemEvent;
+use crate::domain::message::{ResetReason, SystemEvent};
 use crate::domain::template::Template;
 use crate::protocol::Wire;
 use shard::{Command, Shard};
@@ -72,9 +72,9 @@ impl Hub {
         let _ = self.commands.send(Command::PublishUnlogged(events)).await;
     }
 
-    /// Tells every subscription that positions of before mean nothing any more.
-    pub async fn forget_epoch(&self) {
-        let _ = self.commands.send(Command::ForgetEpoch).await;
+    /// Tells every subscription that nothing follows any more on what it got before, and why.
+    pub async fn forget(&self, reason: ResetReason) {
+        let _ = self.commands.send(Command::Forget(reason)).await;
     }
 
     /// Tells those who may get events of these templates that some of them, which no log holds, may be missing.

@@ -1,23 +1,35 @@
 //! What waits for one socket.
 //!
 //! In: frames, shared with every other subscriber of the event. Out: writes of everything queued at once.
-//! Invariant: never more than the limit in bytes, except that one frame of any size is always taken; bytes of
-//! a frame that was begun are always followed by its rest.
+//! Invariant: what is offered never takes more than the limit in bytes, except that one frame of any size is always
+//! taken; bytes of a frame that was begun are always followed by its rest.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::{Buf, Bytes};
 
 use super::Sink;
+use super::fanout::Delivery;
 
 #[derive(Debug)]
 pub struct Outbox {
-    frames: VecDeque<Bytes>,
+    queue: VecDeque<Queued>,
     bytes: usize,
     limit: usize,
     /// Whether the first frame is the rest of one that was partly written.
     begun: bool,
+    /// The event of the last live frame that was written whole ([`Delivery::event`]).
+    written: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Queued {
+    frame: Bytes,
+    /// What it is, if it is a live event; else it is said once and must not be dropped.
+    live: Option<Arc<Delivery>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,71 +42,112 @@ pub enum Offer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     Empty,
-    /// The socket takes no more for now.
-    Blocked,
+    /// The socket takes no more for now; whether it took anything.
+    Blocked {
+        took_some: bool,
+    },
     /// The connection is gone.
     Broken,
 }
 
 impl Outbox {
     pub const fn new(limit: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, limit, begun: false }
+        Self { queue: VecDeque::new(), bytes: 0, limit, begun: false, written: None }
     }
 
-    pub fn offer(&mut self, frame: Bytes) -> Offer {
-        if !self.frames.is_empty() && self.bytes + frame.len() > self.limit {
+    pub(super) fn offer(&mut self, frame: Bytes, live: Option<Arc<Delivery>>) -> Offer {
+        if !self.queue.is_empty() && self.bytes + frame.len() > self.limit {
             return Offer::Overflowed;
         }
-        self.push(frame);
+        self.push(Queued { frame, live });
         Offer::Queued
+    }
+
+    /// Takes a frame of which there is never more than a page, whatever waits.
+    pub fn insist(&mut self, frame: Bytes) {
+        self.push(Queued { frame, live: None });
     }
 
     /// Drops what is queued, but for the rest of a frame that was begun, and queues this one last frame.
     pub fn replace(&mut self, frame: Bytes) {
-        self.frames.truncate(usize::from(self.begun));
-        self.bytes = self.frames.iter().map(Bytes::len).sum();
-        self.push(frame);
+        self.queue.truncate(usize::from(self.begun));
+        self.bytes = self.queue.iter().map(|queued| queued.frame.len()).sum();
+        self.insist(frame);
+    }
+
+    /// Drops the live events, in their order, but for one that the socket has a part of.
+    pub(super) fn drop_live(&mut self) -> Vec<Arc<Delivery>> {
+        let begun = self.queue.front().filter(|_| self.begun).and_then(|first| first.live.as_ref());
+        let partly = begun.map_or(self.written, |first| first.event());
+        let stays = |at: usize, live: &Delivery| {
+            (at == 0 && self.begun) || (partly.is_some() && live.event() == partly)
+        };
+        let mut dropped = Vec::new();
+        let mut kept = VecDeque::new();
+        for (at, queued) in std::mem::take(&mut self.queue).into_iter().enumerate() {
+            match queued.live {
+                Some(live) if !stays(at, &live) => {
+                    self.bytes -= queued.frame.len();
+                    dropped.push(live);
+                }
+                live => kept.push_back(Queued { live, ..queued }),
+            }
+        }
+        self.queue = kept;
+        dropped
+    }
+
+    /// Since when a live event waits.
+    pub fn oldest(&self) -> Option<Instant> {
+        self.queue.iter().find_map(|queued| queued.live.as_ref()).map(|live| live.since)
     }
 
     pub fn flush(&mut self, sink: &dyn Sink) -> Flush {
-        while !self.frames.is_empty() {
+        let mut took_some = false;
+        while !self.queue.is_empty() {
             match self.write(sink) {
                 Ok(0) => return Flush::Broken,
-                Ok(written) => self.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flush::Blocked,
+                Ok(written) => {
+                    took_some = true;
+                    self.advance(written);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Flush::Blocked { took_some };
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Flush::Broken,
             }
         }
-        self.frames.shrink_to(KEPT_SLOTS);
+        self.queue.shrink_to(KEPT_SLOTS);
         Flush::Empty
     }
 
-    fn push(&mut self, frame: Bytes) {
-        self.bytes += frame.len();
-        self.frames.push_back(frame);
+    fn push(&mut self, queued: Queued) {
+        self.bytes += queued.frame.len();
+        self.queue.push_back(queued);
     }
 
     fn write(&self, sink: &dyn Sink) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); SLICES];
-        let count = self.frames.len().min(SLICES);
-        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-            *slice = IoSlice::new(frame);
+        let count = self.queue.len().min(SLICES);
+        for (slice, queued) in slices.iter_mut().zip(&self.queue) {
+            *slice = IoSlice::new(&queued.frame);
         }
         sink.try_write(&slices[..count])
     }
 
     fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
-        self.begun = false;
-        while let Some(first) = self.frames.front_mut() {
-            if written < first.len() {
+        while let Some(first) = self.queue.front_mut() {
+            if written < first.frame.len() {
                 self.begun |= written > 0;
-                first.advance(written);
+                first.frame.advance(written);
                 return;
             }
-            written -= first.len();
-            self.frames.pop_front();
+            written -= first.frame.len();
+            self.begun = false;
+            self.written = first.live.as_ref().map_or(self.written, |live| live.event());
+            self.queue.pop_front();
         }
     }
 }
@@ -107,78 +160,4 @@ const SLICES: usize = 64;
 const KEPT_SLOTS: usize = 4;
 
 #[cfg(test)]
-mod tests {
-    use std::pin::Pin;
-    use std::sync::Mutex;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Takes the next number of bytes of its plan at each call, and blocks at a zero.
-    struct Trickle {
-        plan: Mutex<VecDeque<usize>>,
-        taken: Mutex<Vec<u8>>,
-    }
-
-    impl Sink for Trickle {
-        fn try_write(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
-            let room = self.plan.lock().unwrap().pop_front().unwrap_or(usize::MAX);
-            if room == 0 {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            let all: Vec<u8> = frames.iter().flat_map(|frame| frame.iter().copied()).collect();
-            let count = all.len().min(room);
-            self.taken.lock().unwrap().extend_from_slice(&all[..count]);
-            Ok(count)
-        }
-
-        fn writable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
-            Box::pin(std::future::ready(Ok(())))
-        }
-
-        fn finish(&self) {}
-
-        fn abort(&self) {}
-    }
-
-    fn trickle(plan: Vec<usize>) -> Trickle {
-        Trickle { plan: Mutex::new(plan.into()), taken: Mutex::default() }
-    }
-
-    #[test]
-    fn one_frame_over_the_limit_is_taken_and_a_second_is_not() {
-        let mut outbox = Outbox::new(10);
-        assert_eq!(outbox.offer(Bytes::from_static(&[0; 100])), Offer::Queued);
-        assert_eq!(outbox.offer(Bytes::from_static(&[0; 1])), Offer::Overflowed);
-    }
-
-    #[test]
-    fn a_frame_that_was_begun_is_finished_before_its_replacement() {
-        let sink = trickle(vec![2, 0]);
-        let mut outbox = Outbox::new(100);
-        outbox.offer(Bytes::from_static(b"begun"));
-        outbox.offer(Bytes::from_static(b"dropped"));
-        assert_eq!(outbox.flush(&sink), Flush::Blocked);
-        outbox.replace(Bytes::from_static(b"!"));
-        assert_eq!(outbox.flush(&sink), Flush::Empty);
-        assert_eq!(*sink.taken.lock().unwrap(), b"begun!");
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_the_socket_takes_at_a_time_the_bytes_arrive_in_order(
-            frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..40), 0..200),
-            plan in proptest::collection::vec(0..60usize, 0..100),
-        ) {
-            let sink = trickle(plan);
-            let mut outbox = Outbox::new(usize::MAX);
-            for frame in &frames {
-                outbox.offer(Bytes::copy_from_slice(frame));
-            }
-            while outbox.flush(&sink) == Flush::Blocked {}
-            prop_assert_eq!(&*sink.taken.lock().unwrap(), &frames.concat());
-            prop_assert_eq!(outbox.bytes, 0);
-        }
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! The recent past, in memory, for those who come back soon.
 //!
-//! In: the batches that were delivered. Out: what a position has not seen. Invariant: the runs kept are whole and
-//! follow each other without a gap, from `base` on; the last one may still be growing.
+//! In: the batches that were delivered. Out: what a position has not seen, in stretches. Invariant: the runs kept are
+//! whole and follow each other without a gap, from `base` on; the last one may still be growing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,6 +23,27 @@ struct Run {
     weight: usize,
     upto: Arc<Snapshot>,
     is_whole: bool,
+}
+
+/// Where what a position has not seen is found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reach {
+    Memory,
+    /// In the log, up to this snapshot; from there on memory has it.
+    Log(Arc<Snapshot>),
+    /// The position knows of more than this node has read.
+    Ahead,
+}
+
+/// A part of what a position has not seen, in log-id order.
+pub struct Stretch<'a> {
+    /// The run that it is a part of, read up to the position's place.
+    pub run: Position,
+    pub events: Vec<&'a Arc<Event>>,
+    /// Whether the run is one of this node's own, so that its events' ids know what the position has seen.
+    pub is_own: bool,
+    /// Behind the stretch.
+    pub end: Position,
 }
 
 impl Ring {
@@ -57,28 +78,87 @@ impl Ring {
         whole.map(|run| &run.upto).or(self.base.as_ref())
     }
 
-    /// What the position has not seen. `None` where that is not all here, or where the position is not one of this
-    /// node's own: then some of it would come with tokens that do not know what the position has seen.
-    pub fn unseen<'a>(
-        &'a self,
-        position: &'a Position,
-    ) -> Option<impl Iterator<Item = &'a Arc<Event>>> {
-        let first = self.run_behind(&position.before)?;
-        let is_own = position.is_complete()
-            || self.runs.get(first).is_some_and(|run| run.upto == position.upto);
-        let rest = self.runs.range(first..).flat_map(|run| &run.events);
-        is_own.then(|| rest.filter(|event| !position.sees_event(event)))
+    pub fn reach(&self, position: &Position) -> Reach {
+        let (Some(base), Some(settled)) = (&self.base, self.settled()) else { return Reach::Ahead };
+        if self.own_run(position).is_some() {
+            Reach::Memory
+        } else if !settled.includes(&position.upto) {
+            Reach::Ahead
+        } else if position.includes(base) {
+            Reach::Memory
+        } else {
+            Reach::Log(Arc::clone(settled))
+        }
     }
 
-    /// The run that begins at a snapshot: the number of runs where it is the end of the last.
-    fn run_behind(&self, snapshot: &Snapshot) -> Option<usize> {
-        if **self.base.as_ref()? == *snapshot {
-            return Some(0);
+    /// The next of what a position in [`Reach::Memory`] has not seen. `None` where that is nothing.
+    pub fn stretch(&self, position: &Position) -> Option<Stretch<'_>> {
+        if let Some(at) = self.own_run(position) {
+            return self.own_stretch(at, position.clone());
         }
-        let older = self.runs.partition_point(|run| run.upto.xmax() < snapshot.xmax());
-        let mut candidates = self.runs.range(older..);
-        let at = candidates.position(|run| run.is_whole && *run.upto == *snapshot)?;
-        Some(older + at + 1)
+        if !position.is_complete() {
+            let last = self.enclosing(&position.upto);
+            return Some(self.foreign_stretch(position.clone(), last));
+        }
+        let at = self.runs.partition_point(|run| position.upto.includes(&run.upto));
+        let run = self.runs.get(at)?;
+        let next = |upto: &Arc<Snapshot>| Position {
+            before: Arc::clone(&position.upto),
+            upto: Arc::clone(upto),
+            last: 0,
+        };
+        if self.begins(at) == Some(&position.upto) {
+            return self.own_stretch(at, next(&run.upto));
+        }
+        let last = self.enclosing(&position.upto);
+        Some(self.foreign_stretch(next(&self.runs.get(last)?.upto), last))
+    }
+
+    fn own_stretch(&self, at: usize, run: Position) -> Option<Stretch<'_>> {
+        let own = &self.runs[at];
+        let events: Vec<_> = own.events.iter().filter(|event| is_behind(event, run.last)).collect();
+        let end = match events.last().and_then(|event| event.logged) {
+            _ if own.is_whole => Position::complete(Arc::clone(&own.upto)),
+            Some(logged) => Position { last: logged.id, ..run.clone() },
+            None => return None,
+        };
+        Some(Stretch { run, events, is_own: true, end })
+    }
+
+    /// Parts of this node's runs, put together to one that nobody read before.
+    fn foreign_stretch(&self, run: Position, last: usize) -> Stretch<'_> {
+        let first = self.runs.partition_point(|own| run.before.includes(&own.upto));
+        let is_in = |event: &Event| {
+            event
+                .logged
+                .is_some_and(|logged| run.upto.sees(logged.xid) && !run.sees(logged.xid, logged.id))
+        };
+        let runs = self.runs.range(first..self.runs.len().min(last + 1));
+        let mut events: Vec<_> =
+            runs.flat_map(|own| &own.events).filter(|event| is_in(event)).collect();
+        events.sort_by_key(|event| event.logged.map(|logged| logged.id));
+        let end = Position::complete(Arc::clone(&run.upto));
+        Stretch { run, events, is_own: false, end }
+    }
+
+    /// The run of this node's own that a position stands in.
+    fn own_run(&self, position: &Position) -> Option<usize> {
+        if position.is_complete() {
+            return None;
+        }
+        let at = self.enclosing(&position.upto);
+        let is_own =
+            self.runs.get(at)?.upto == position.upto && self.begins(at) == Some(&position.before);
+        is_own.then_some(at)
+    }
+
+    /// The first run at whose end everything that is visible in the snapshot was read.
+    fn enclosing(&self, snapshot: &Snapshot) -> usize {
+        self.runs.partition_point(|run| !run.upto.includes(snapshot))
+    }
+
+    fn begins(&self, at: usize) -> Option<&Arc<Snapshot>> {
+        if at == 0 { self.base.as_ref() } else { self.runs.get(at - 1).map(|run| &run.upto) }
     }
 
     fn shrink(&mut self) {
@@ -91,91 +171,12 @@ impl Ring {
     }
 }
 
+fn is_behind(event: &Event, last: i64) -> bool {
+    event.logged.is_some_and(|logged| logged.id > last)
+}
+
 /// A run without events costs too.
 const RUN_WEIGHT: usize = 64;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::event::Logged;
-
-    fn event(xid: u64, id: i64) -> Arc<Event> {
-        Arc::new(Event {
-            token: "".into(),
-            logged: Some(Logged { xid, id }),
-            at: "".into(),
-            table: None,
-            op: "insert".into(),
-            channels: Box::default(),
-            audience: None,
-            key: None,
-            row: None,
-            old: None,
-            changed: None,
-            user: None,
-            origin: None,
-            truncated: false,
-        })
-    }
-
-    fn below(xid: u64) -> Arc<Snapshot> {
-        Arc::new(Snapshot::below(xid))
-    }
-
-    fn at(xid: u64) -> Position {
-        Position::complete(below(xid))
-    }
-
-    fn run(events: Vec<Arc<Event>>, upto: u64) -> Batch {
-        Batch { events, position: at(upto), token: "".into() }
-    }
-
-    fn ids(ring: &Ring, position: &Position) -> Option<Vec<i64>> {
-        Some(ring.unseen(position)?.map(|event| event.logged.unwrap().id).collect())
-    }
-
-    #[test]
-    fn a_position_gets_what_it_has_not_seen_and_an_older_one_is_not_reached() {
-        let mut ring = Ring::new(usize::MAX);
-        assert_eq!(ids(&ring, &at(10)), None);
-        ring.push(&run(vec![], 10));
-        ring.push(&run(vec![event(10, 1), event(11, 2)], 12));
-        ring.push(&run(vec![event(12, 3)], 13));
-        assert_eq!(ids(&ring, &at(9)), None);
-        assert_eq!(ids(&ring, &at(10)), Some(vec![1, 2, 3]));
-        assert_eq!(ids(&ring, &at(12)), Some(vec![3]));
-        assert_eq!(ids(&ring, &at(13)), Some(vec![]));
-        let inside = Position { before: below(10), upto: below(12), last: 1 };
-        assert_eq!(ids(&ring, &inside), Some(vec![2, 3]));
-    }
-
-    #[test]
-    fn a_position_of_another_node_is_left_to_the_log() {
-        let mut ring = Ring::new(usize::MAX);
-        ring.push(&run(vec![], 10));
-        ring.push(&run(vec![event(10, 1), event(11, 2)], 12));
-        assert_eq!(ids(&ring, &at(11)), None);
-        let straddling = Position { before: below(10), upto: below(11), last: 1 };
-        assert_eq!(ids(&ring, &straddling), None);
-    }
-
-    #[test]
-    fn what_is_over_the_limit_goes_oldest_first_and_a_run_goes_as_a_whole() {
-        let weight = event(1, 1).weight() + RUN_WEIGHT;
-        let mut ring = Ring::new(2 * weight);
-        ring.push(&run(vec![], 10));
-        for xid in 10..13 {
-            ring.push(&run(vec![event(xid, 1)], xid + 1));
-        }
-        assert_eq!(ids(&ring, &at(10)), None);
-        assert!(ids(&ring, &at(11)).is_some());
-
-        let begun = Position { before: below(13), upto: below(14), last: 9 };
-        let events = (0..10).map(|id| event(13, id)).collect();
-        ring.push(&Batch { events, position: begun, token: "".into() });
-        assert_eq!((ids(&ring, &at(13)), ring.settled()), (None, None), "its first part is gone");
-        ring.push(&run(vec![event(13, 10)], 14));
-        assert_eq!(ids(&ring, &at(14)), Some(vec![]));
-        assert_eq!(ring.settled(), Some(&below(14)));
-    }
-}
+mod tests;

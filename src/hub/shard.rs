@@ -2,34 +2,38 @@
 //!
 //! In: [`Command`]s. Out: frames, written straight to each socket: everything that has arrived is routed first,
 //! then every socket concerned gets one write. Invariant: a socket that takes nothing costs the others nothing;
-//! its frames wait in its own bounded outbox.
+//! its frames wait in its own bounded outbox; who is caught up with the past gives way to what is live.
 
+mod catch_up;
+mod deliver;
 mod member;
-mod resume;
+mod subscribe;
+mod write;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use indexmap::IndexSet;
 use slab::Slab;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until};
 
 use super::Sink;
-use super::fanout::Frames;
-use super::outbox::{Flush, Offer, Outbox};
-use super::replay::History;
+use super::outbox::Outbox;
+use super::past::History;
 use super::ring::Ring;
 use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::event::{Batch, Event};
 use crate::domain::message::{Reference, ResetReason, ServerMessage, SystemEvent};
+use crate::domain::past::{Page, Survey};
 use crate::domain::position::Position;
 use crate::domain::routes::{Routes, SubscriberId};
-use crate::domain::snapshot::Snapshot;
 use crate::domain::template::Template;
 use crate::protocol::Wire;
 use member::{State, Subscriber};
-use resume::Waiting;
 
 /// A subscriber's slot, and which of its tenants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,20 +60,13 @@ pub enum Command {
         key: Key,
         pattern: Pattern,
         reference: Option<Reference>,
-        after: Option<After>,
+        past: Past,
     },
-    /// Replayed events of a subscription; `written` says that the socket took them.
-    Replay {
+    /// A part of the past that the history was asked for.
+    Page {
         key: Key,
         ticket: u64,
-        frames: Vec<Bytes>,
-        written: oneshot::Sender<()>,
-    },
-    /// The end of a replay, and what is visible where it ended; live from now where it could not be had.
-    GoLive {
-        key: Key,
-        ticket: u64,
-        seen: Option<Arc<Snapshot>>,
+        page: Result<(Page, Option<Survey>), ResetReason>,
     },
     Unsubscribe {
         key: Key,
@@ -88,7 +85,7 @@ pub enum Command {
     },
     Publish(Arc<Batch>),
     PublishUnlogged(Vec<Event>),
-    ForgetEpoch,
+    Forget(ResetReason),
     ResetUnlogged(Vec<Template>),
     Announce(SystemEvent),
     Drain {
@@ -98,10 +95,23 @@ pub enum Command {
 
 #[derive(Clone, Copy, Debug)]
 pub struct HubOptions {
-    /// Bytes that may wait for one socket.
+    /// Bytes of live events that may wait for one socket, and for how long; past either they are read again later.
     pub queue_bytes: usize,
+    pub queue_age: Duration,
+    /// How long a socket may take nothing before it is given up.
+    pub patience: Duration,
     /// Bytes of recent events that are kept for clients that come back.
     pub recent_bytes: usize,
+}
+
+/// What of the past a subscription asks for.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    pub after: Option<After>,
+    /// So many of the last events, where `after` is absent or of no use.
+    pub history: Option<u16>,
+    /// Of what was missed, only the newest change of each row.
+    pub compact: bool,
 }
 
 /// Where a client wants to resume.
@@ -119,13 +129,21 @@ pub struct Shard {
     subscribers: Slab<Subscriber>,
     /// Subscribers with something to write, each once.
     dirty: Vec<SubscriberId>,
+    /// Subscribers whose sockets take no more for now.
+    blocked: IndexSet<SubscriberId>,
+    /// When they are looked at next.
+    next_look: Instant,
     recent: Ring,
     history: Arc<dyn History>,
-    /// The position behind the last event delivered.
-    position: Option<Box<str>>,
-    /// Replays whose clients have seen more than this node has read.
-    ahead: Vec<Waiting>,
-    /// Numbers the deliveries, so that nobody gets one twice, and the tenants of slots.
+    /// Behind the last batch, and the same as clients get it.
+    position: Option<(Position, Box<str>)>,
+    /// Who is to get the next page of the past, by subscriber and ticket.
+    turns: VecDeque<(Key, u64)>,
+    /// Those whose clients have seen more than this node has read.
+    ahead: Vec<(Key, u64)>,
+    /// How many subscribers' subscriptions are being caught up.
+    catching_up: usize,
+    /// Numbers the deliveries, so that nobody gets one twice, the tenants of slots, and the tickets.
     counter: u64,
     /// For the tasks that wait for blocked sockets; weak, so that they don't keep the shard alive.
     commands: mpsc::WeakSender<Command>,
@@ -145,8 +163,12 @@ impl Shard {
             routes: Routes::default(),
             subscribers: Slab::new(),
             dirty: Vec::new(),
+            blocked: IndexSet::new(),
+            next_look: Instant::now(),
             position: None,
+            turns: VecDeque::new(),
             ahead: Vec::new(),
+            catching_up: 0,
             counter: 0,
             commands,
             draining: None,
@@ -155,12 +177,28 @@ impl Shard {
 
     pub async fn run(mut self, mut queue: mpsc::Receiver<Command>) {
         let mut arrived = Vec::with_capacity(COMMANDS_PER_SWEEP);
-        while queue.recv_many(&mut arrived, COMMANDS_PER_SWEEP).await > 0 {
+        while self.wait(&mut queue, &mut arrived).await {
             for command in arrived.drain(..) {
                 self.apply(command);
             }
+            self.take_turns();
+            self.look_at_blocked();
             self.sweep().await;
             self.finish_drain();
+        }
+    }
+
+    /// Until there is something to do; `false` once nobody is left to ask for anything.
+    async fn wait(&self, queue: &mut mpsc::Receiver<Command>, arrived: &mut Vec<Command>) -> bool {
+        if !self.turns.is_empty() {
+            tokio::task::yield_now().await;
+            arrived.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(COMMANDS_PER_SWEEP));
+            return true;
+        }
+        tokio::select! {
+            biased;
+            count = queue.recv_many(arrived, COMMANDS_PER_SWEEP) => count > 0,
+            () = sleep_until(self.next_look), if !self.blocked.is_empty() => true,
         }
     }
 
@@ -173,13 +211,10 @@ impl Shard {
                     self.queue(key.slot, frame);
                 }
             }
-            Command::Subscribe { key, pattern, reference, after } => {
-                self.subscribe(key, pattern, reference, after);
+            Command::Subscribe { key, pattern, reference, past } => {
+                self.subscribe(key, pattern, reference, past);
             }
-            Command::Replay { key, ticket, frames, written } => {
-                self.replay(key, ticket, frames, written);
-            }
-            Command::GoLive { key, ticket, seen } => self.go_live(key, ticket, seen),
+            Command::Page { key, ticket, page } => self.page(key, ticket, page),
             Command::Unsubscribe { key, pattern } => self.unsubscribe(key, &pattern),
             Command::Close { key, reason } => {
                 if self.subscriber(key).is_some() {
@@ -189,12 +224,8 @@ impl Shard {
             Command::Leave { key } => self.leave(key),
             Command::Writable { key } => self.unblock(key),
             Command::Publish(batch) => self.publish(&batch),
-            Command::PublishUnlogged(events) => {
-                for event in &events {
-                    self.deliver(event);
-                }
-            }
-            Command::ForgetEpoch => self.forget_epoch(),
+            Command::PublishUnlogged(events) => self.publish_unlogged(&events),
+            Command::Forget(reason) => self.forget(reason),
             Command::ResetUnlogged(templates) => {
                 let concerns = |pattern: &Pattern| templates.iter().any(|t| t.may_reach(pattern));
                 self.reset(ResetReason::NotLogged, concerns);
@@ -205,20 +236,9 @@ impl Shard {
     }
 
     fn join(&mut self, sink: Arc<dyn Sink>, wire: &'static dyn Wire, reply: oneshot::Sender<Key>) {
-        self.counter += 1;
-        let tenant = self.counter;
-        let slot = self.subscribers.insert(Subscriber {
-            tenant,
-            sink,
-            wire,
-            user: None,
-            subscriptions: Vec::new(),
-            written: Vec::new(),
-            outbox: Outbox::new(self.options.queue_bytes),
-            state: State::Open,
-            dirty: false,
-            delivery: 0,
-        });
+        let tenant = self.next_number();
+        let outbox = Outbox::new(self.options.queue_bytes);
+        let slot = self.subscribers.insert(Subscriber::new(tenant, sink, wire, outbox));
         let key = Key { slot, tenant };
         if reply.send(key).is_err() {
             self.leave(key);
@@ -232,7 +252,7 @@ impl Shard {
             return;
         }
         let subscriber = &mut self.subscribers[key.slot];
-        for subscription in subscriber.subscriptions.iter().filter(|s| s.replay.is_none()) {
+        for subscription in subscriber.subscriptions.iter().filter(|held| held.is_live()) {
             self.routes.remove(&subscription.pattern, key.slot, subscriber.user.as_ref());
             self.routes.insert(&subscription.pattern, key.slot, user.as_ref());
         }
@@ -250,55 +270,16 @@ impl Shard {
         for subscription in &subscriber.subscriptions {
             self.routes.remove(&subscription.pattern, key.slot, subscriber.user.as_ref());
         }
+        self.blocked.swap_remove(&key.slot);
+        self.catching_up -= subscriber.catch_ups.len();
     }
 
-    fn unsubscribe(&mut self, key: Key, pattern: &Pattern) {
-        let Some(subscriber) = self.subscriber(key) else { return };
-        subscriber.subscriptions.retain(|held| held.pattern != *pattern);
-        let user = subscriber.user.clone();
-        self.routes.remove(pattern, key.slot, user.as_ref());
-    }
-
-    fn publish(&mut self, batch: &Batch) {
-        for event in &batch.events {
-            self.deliver(event);
-        }
-        self.recent.push(batch);
-        self.position = Some(batch.token.clone());
-        for waiting in std::mem::take(&mut self.ahead) {
-            self.begin_replay(waiting);
-        }
-    }
-
-    fn deliver(&mut self, event: &Event) {
-        let mut overflowed = Vec::new();
-        for channel in &event.channels {
-            self.counter += 1;
-            let mut frames = Frames::new(event, channel);
-            let (subscribers, dirty, delivery) =
-                (&mut self.subscribers, &mut self.dirty, self.counter);
-            self.routes.visit(channel, event.audience.as_deref(), |slot| {
-                let subscriber = &mut subscribers[slot];
-                if subscriber.delivery == delivery || subscriber.state.is_closing() {
-                    return;
-                }
-                subscriber.delivery = delivery;
-                match subscriber.offer(frames.frame(subscriber.wire)) {
-                    Offer::Queued => subscriber.mark(slot, dirty),
-                    Offer::Overflowed => overflowed.push(slot),
-                }
-            });
-        }
-        for slot in overflowed {
-            self.give_up(slot);
-        }
-    }
-
-    /// Positions of another epoch compare with nothing of this one.
-    fn forget_epoch(&mut self) {
+    /// Positions of before mean nothing any more.
+    fn forget(&mut self, reason: ResetReason) {
         self.recent = Ring::new(self.options.recent_bytes);
         self.position = None;
-        self.reset(ResetReason::Epoch, |_| true);
+        self.end_catch_ups(reason);
+        self.reset(reason, |_| true);
     }
 
     fn reset(&mut self, reason: ResetReason, concerns: impl Fn(&Pattern) -> bool) {
@@ -335,101 +316,9 @@ impl Shard {
         }
     }
 
-    fn tell(&mut self, slot: SubscriberId, message: &ServerMessage) {
-        let frame = self.subscribers[slot].wire.message(message);
-        self.queue(slot, frame);
-    }
-
-    fn queue(&mut self, slot: SubscriberId, frame: Bytes) {
-        let subscriber = &mut self.subscribers[slot];
-        if subscriber.state.is_closing() {
-            return;
-        }
-        match subscriber.offer(frame) {
-            Offer::Queued => subscriber.mark(slot, &mut self.dirty),
-            Offer::Overflowed => self.give_up(slot),
-        }
-    }
-
-    fn queue_all(&mut self, slot: SubscriberId, frames: Vec<Bytes>) {
-        for frame in frames {
-            self.queue(slot, frame);
-        }
-    }
-
-    fn close(&mut self, slot: SubscriberId, reason: CloseReason) {
-        let subscriber = &mut self.subscribers[slot];
-        if subscriber.state.is_closing() {
-            return;
-        }
-        // A queue that has no room for it will not drain in time either.
-        if subscriber.offer(subscriber.wire.close(reason)) == Offer::Overflowed {
-            subscriber.outbox.replace(subscriber.wire.close(reason));
-        }
-        subscriber.state = subscriber.state.closing();
-        subscriber.mark(slot, &mut self.dirty);
-    }
-
-    /// The queue bound is reached: what waits is dropped, and the client is told to come back.
-    fn give_up(&mut self, slot: SubscriberId) {
-        let subscriber = &mut self.subscribers[slot];
-        if subscriber.state.is_closing() {
-            return;
-        }
-        subscriber.outbox.replace(subscriber.wire.close(CloseReason::TooSlow));
-        subscriber.outbox.flush(&*subscriber.sink);
-        subscriber.sink.abort();
-        subscriber.state = State::Closed;
-    }
-
-    fn unblock(&mut self, key: Key) {
-        if self.subscriber(key).is_some() {
-            let subscriber = &mut self.subscribers[key.slot];
-            subscriber.state = subscriber.state.unblocked();
-            subscriber.mark(key.slot, &mut self.dirty);
-        }
-    }
-
-    async fn sweep(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for (count, slot) in dirty.drain(..).enumerate() {
-            self.flush(slot);
-            if count % WRITES_PER_YIELD == WRITES_PER_YIELD - 1 {
-                tokio::task::yield_now().await;
-            }
-        }
-        // The emptied list goes back, so that the next sweep allocates nothing.
-        self.dirty = dirty;
-    }
-
-    fn flush(&mut self, slot: SubscriberId) {
-        // A subscriber may have left since it was marked.
-        let Some(subscriber) = self.subscribers.get_mut(slot) else { return };
-        subscriber.dirty = false;
-        if subscriber.state.is_blocked() || subscriber.state == State::Closed {
-            return;
-        }
-        match subscriber.outbox.flush(&*subscriber.sink) {
-            Flush::Empty if subscriber.state == State::Closing => {
-                subscriber.sink.finish();
-                subscriber.state = State::Closed;
-                subscriber.written.clear();
-            }
-            Flush::Empty => {
-                for written in subscriber.written.drain(..) {
-                    let _ = written.send(());
-                }
-            }
-            Flush::Blocked => {
-                subscriber.state = subscriber.state.blocked();
-                let key = Key { slot, tenant: subscriber.tenant };
-                wait_until_writable(Arc::clone(&subscriber.sink), self.commands.clone(), key);
-            }
-            Flush::Broken => {
-                subscriber.sink.abort();
-                subscriber.state = State::Closed;
-            }
-        }
+    const fn next_number(&mut self) -> u64 {
+        self.counter += 1;
+        self.counter
     }
 
     fn slots(&self) -> Vec<SubscriberId> {
@@ -441,18 +330,5 @@ impl Shard {
     }
 }
 
-fn wait_until_writable(sink: Arc<dyn Sink>, commands: mpsc::WeakSender<Command>, key: Key) {
-    tokio::spawn(async move {
-        // An error shows itself at the next write.
-        let _ = sink.writable().await;
-        if let Some(commands) = commands.upgrade() {
-            let _ = commands.send(Command::Writable { key }).await;
-        }
-    });
-}
-
 /// Commands taken in before the sockets are written to: the more wait, the more each write carries.
 const COMMANDS_PER_SWEEP: usize = 256;
-
-/// At 3 to 4 µs a write, other tasks of the runtime wait about 1 ms.
-const WRITES_PER_YIELD: usize = 256;

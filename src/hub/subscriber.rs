@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::shard::{After, Command, Key};
+use super::shard::{Command, Key, Past};
 use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::message::Reference;
@@ -33,14 +33,9 @@ impl Subscriber {
     }
 
     /// Registers the subscription and answers `ok` in one step, so that nothing committed from then on is missed;
-    /// with `after`, what was missed before comes first.
-    pub async fn subscribe(
-        &self,
-        pattern: Pattern,
-        reference: Option<Reference>,
-        after: Option<After>,
-    ) {
-        self.command(Command::Subscribe { key: self.key, pattern, reference, after }).await;
+    /// what is asked for of the past comes first.
+    pub async fn subscribe(&self, pattern: Pattern, reference: Option<Reference>, past: Past) {
+        self.command(Command::Subscribe { key: self.key, pattern, reference, past }).await;
     }
 
     pub async fn unsubscribe(&self, pattern: Pattern) {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_postgres::Client;
 
 use crate::domain::event::Event;
-use crate::domain::message::SystemEvent;
+use crate::domain::message::{ResetReason, SystemEvent};
 use crate::domain::position::Position;
 use crate::domain::template::Template;
 use crate::hub::Hub;
@@ -87,7 +87,7 @@ impl Ingest {
         let log = EventLog::new(client, Arc::clone(&identity)).await?;
         if progress.epoch.is_some_and(|known| known != epoch) {
             progress.position = None;
-            self.hub.forget_epoch().await;
+            self.hub.forget(ResetReason::Epoch).await;
         }
         progress.epoch = Some(epoch);
         self.hub.reset_unlogged(std::mem::take(&mut progress.unlogged)).await;

@@ -19,7 +19,8 @@ pub trait Wire: Send + Sync + 'static {
     /// This wire's place in a table of [`WIRES`] encodings of one event.
     fn slot(&self) -> usize;
 
-    fn change(&self, event: &Event, channel: &Channel) -> Bytes;
+    /// `id` is the event's own, or one that knows what this subscriber has seen.
+    fn change(&self, event: &Event, id: &str, channel: &Channel) -> Bytes;
 
     fn message(&self, message: &ServerMessage) -> Bytes;
 

@@ -22,8 +22,8 @@ impl Wire for Native {
         0
     }
 
-    fn change(&self, event: &Event, channel: &Channel) -> Bytes {
-        websocket::text(encode::change(event, channel).as_bytes())
+    fn change(&self, event: &Event, id: &str, channel: &Channel) -> Bytes {
+        websocket::text(encode::change(event, id, channel).as_bytes())
     }
 
     fn message(&self, message: &ServerMessage) -> Bytes {

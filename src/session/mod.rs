@@ -18,7 +18,7 @@ use crate::domain::policy::Action;
 use crate::domain::principal::Principal;
 use crate::domain::session::{Effect, Input, Now, Options, Session};
 use crate::history::LogHistory;
-use crate::hub::{After, Hub, Sink, Subscriber};
+use crate::hub::{After, Hub, Past, Sink, Subscriber};
 use crate::protocol::Wire;
 pub use share::Share;
 
@@ -135,8 +135,12 @@ impl Connection {
             Effect::Ping => self.subscriber.send(self.wire.ping()).await,
             Effect::Identify(principal) => self.subscriber.identify(principal.user.clone()).await,
             Effect::Subscribe { reference, subscribe } => {
-                let after = subscribe.after.map(|id| self.after(&id));
-                self.subscriber.subscribe(subscribe.pattern, reference, after).await;
+                let past = Past {
+                    after: subscribe.after.map(|id| self.after(&id)),
+                    history: subscribe.history,
+                    compact: subscribe.compact,
+                };
+                self.subscriber.subscribe(subscribe.pattern, reference, past).await;
             }
             Effect::Unsubscribe(pattern) => self.subscriber.unsubscribe(pattern).await,
             Effect::Close(reason) => self.close(reason).await,

@@ -11,7 +11,8 @@ use rowcast::domain::channel::{Channel, Pattern};
 use rowcast::domain::close::CloseReason;
 use rowcast::domain::event::Event;
 use rowcast::domain::message::{BadRequest, Request, ServerMessage};
-use rowcast::hub::{CatchUp, History, Hub, HubOptions, Sink};
+use rowcast::domain::position::Position;
+use rowcast::hub::{History, Hub, HubOptions, Past, Request as PastRequest, Sink};
 use rowcast::ingest::Ingest;
 use rowcast::ingest::pace::Wake;
 use rowcast::lifecycle::Health;
@@ -125,7 +126,12 @@ struct Reader {
 impl Reader {
     async fn start(db: &Database, wake: Wake, fallback: Duration) -> Self {
         let hub = Hub::start(
-            HubOptions { queue_bytes: usize::MAX, recent_bytes: 0 },
+            HubOptions {
+                queue_bytes: usize::MAX,
+                queue_age: NEVER,
+                patience: NEVER,
+                recent_bytes: 0,
+            },
             Arc::new(NoHistory),
         );
         let (health, mut watched) = watch::channel(Health::Starting);
@@ -143,7 +149,7 @@ impl Reader {
         watched.wait_for(Health::is_ready).await.unwrap();
         let (sender, frames) = mpsc::unbounded_channel();
         let subscriber = hub.join(Arc::new(Lines(sender)), &Plain).await.unwrap();
-        subscriber.subscribe(Pattern::parse("items").unwrap(), None, None).await;
+        subscriber.subscribe(Pattern::parse("items").unwrap(), None, Past::default()).await;
         let mut reader = Self {
             frames,
             waiting: VecDeque::default(),
@@ -207,7 +213,11 @@ impl Sink for Lines {
 struct NoHistory;
 
 impl History for NoHistory {
-    fn catch_up(&self, _: CatchUp) {
+    fn read(&self, _: PastRequest) {
+        unreachable!("nobody resumes here")
+    }
+
+    fn id(&self, _: &Position) -> Option<Box<str>> {
         unreachable!("nobody resumes here")
     }
 }
@@ -220,7 +230,7 @@ impl Wire for Plain {
         0
     }
 
-    fn change(&self, event: &Event, _: &Channel) -> Bytes {
+    fn change(&self, event: &Event, _: &str, _: &Channel) -> Bytes {
         let row: serde_json::Value = serde_json::from_str(event.row.as_ref().unwrap()).unwrap();
         let id = event.logged.unwrap().id;
         format!("{id} {} {}\n", row["key"], row["version"]).into()

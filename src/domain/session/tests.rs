@@ -37,7 +37,12 @@ fn ask(session: &mut Session, body: ClientMessage, now: Now) -> Vec<Effect> {
 }
 
 fn to(channel: &str) -> Subscribe {
-    Subscribe { pattern: Pattern::parse(channel).unwrap(), after: None }
+    Subscribe {
+        pattern: Pattern::parse(channel).unwrap(),
+        after: None,
+        history: None,
+        compact: false,
+    }
 }
 
 fn judge(session: &mut Session, channel: &str, allowed: bool, now: Now) -> Vec<Effect> {

@@ -41,7 +41,7 @@ fn subscribe(fields: &Map<String, Value>) -> Result<Subscribe, Refusal> {
         return Err(not_offered(option).on(pattern.to_string()));
     }
     let after = optional(fields, "after")?.map(str::to_owned);
-    Ok(Subscribe { pattern, after })
+    Ok(Subscribe { pattern, after, history: history(fields)?, compact: flag(fields, "compact")? })
 }
 
 fn pattern(fields: &Map<String, Value>) -> Result<Pattern, Refusal> {
@@ -84,6 +84,32 @@ fn optional<'a>(fields: &'a Map<String, Value>, name: &str) -> Result<Option<&'a
     }
 }
 
+fn history(fields: &Map<String, Value>) -> Result<Option<u16>, Refusal> {
+    match fields.get("history") {
+        None | Some(Value::Null | Value::Bool(false)) => return Ok(None),
+        Some(Value::Number(number)) => {
+            let asked = number.as_u64().and_then(|asked| u16::try_from(asked).ok());
+            if let Some(asked) = asked.filter(|asked| *asked <= MAX_HISTORY) {
+                return Ok((asked > 0).then_some(asked));
+            }
+        }
+        Some(_) => {}
+    }
+    let message = format!("history is a number of events, at most {MAX_HISTORY}");
+    Err(Refusal::new(None, ErrorCode::BadMessage, message))
+}
+
+fn flag(fields: &Map<String, Value>, name: &str) -> Result<bool, Refusal> {
+    match fields.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => {
+            let message = format!("{name} is true or false");
+            Err(Refusal::new(None, ErrorCode::BadMessage, message))
+        }
+    }
+}
+
 /// `null` and `false` ask for nothing.
 fn is_asked(fields: &Map<String, Value>, name: &str) -> bool {
     !matches!(fields.get(name), None | Some(Value::Null | Value::Bool(false)))
@@ -111,10 +137,12 @@ fn shortened(text: &str) -> String {
 const TYPES: &str = "auth, subscribe, unsubscribe and ping";
 
 /// Options of `subscribe` that the protocol names and this server does not have.
-const NOT_OFFERED: [&str; 8] =
-    ["history", "snapshot", "filter", "fields", "device", "conflate", "throttle_ms", "presence"];
+const NOT_OFFERED: [&str; 7] =
+    ["snapshot", "filter", "fields", "device", "conflate", "throttle_ms", "presence"];
 
 const MAX_REF_BYTES: usize = 128;
+
+const MAX_HISTORY: u16 = 1000;
 
 #[cfg(test)]
 mod tests {
@@ -132,6 +160,8 @@ mod tests {
         let body = ClientMessage::Subscribe(Subscribe {
             pattern: Pattern::parse("orders:*").unwrap(),
             after: None,
+            history: None,
+            compact: false,
         });
         assert_eq!(read, Ok(Request { reference: Some(Reference::Number(7)), body }));
     }
@@ -156,6 +186,11 @@ mod tests {
         assert_eq!(code(r#"{"type":"dance"}"#), ErrorCode::UnknownType);
         assert_eq!(code(r#"{"type":"subscribe","channel":"a b"}"#), ErrorCode::BadChannel);
         assert_eq!(code(r#"{"type":"subscribe"}"#), ErrorCode::BadMessage);
+        for wrong in [r#""history":1001"#, r#""history":-1"#, r#""history":"3""#, r#""compact":1"#]
+        {
+            let text = format!(r#"{{"type":"subscribe","channel":"a",{wrong}}}"#);
+            assert_eq!(code(&text), ErrorCode::BadMessage, "{wrong}");
+        }
         assert_eq!(
             code(r#"{"type":"subscribe","channel":"a","filter":"x=eq.1"}"#),
             ErrorCode::Unavailable

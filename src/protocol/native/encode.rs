@@ -11,10 +11,10 @@ use crate::domain::event::Event;
 use crate::domain::message::{Reference, Refusal, ServerMessage};
 
 /// A `change` message for one of the event's channels.
-pub fn change(event: &Event, channel: &Channel) -> String {
+pub fn change(event: &Event, id: &str, channel: &Channel) -> String {
     let mut out = String::with_capacity(256 + event.weight());
     // A channel, a token and a time hold no character that JSON escapes.
-    let _ = write!(out, r#"{{"type":"change","channel":"{channel}","id":"{}""#, event.token);
+    let _ = write!(out, r#"{{"type":"change","channel":"{channel}","id":"{id}""#);
     text(&mut out, "table", event.table.as_deref());
     text(&mut out, "op", Some(&event.op));
     raw(&mut out, "key", event.key.as_deref());
@@ -71,6 +71,11 @@ pub fn message(message: &ServerMessage) -> Value {
             reply("ok", reference.as_ref(), json!({ "channel": pattern.to_string() }))
         }
         ServerMessage::Refused(refusal) => error(refusal),
+        ServerMessage::Lagged { pattern, position } => json!({
+            "type": "lagged",
+            "channel": pattern.to_string(),
+            "position": position,
+        }),
         ServerMessage::Reset { pattern, reason } => json!({
             "type": "reset",
             "channel": pattern.to_string(),

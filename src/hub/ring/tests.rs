@@ -1,0 +1,123 @@
+use super::*;
+use crate::domain::event::Logged;
+
+fn event(xid: u64, id: i64) -> Arc<Event> {
+    Arc::new(Event {
+        token: "".into(),
+        logged: Some(Logged { xid, id }),
+        at: "".into(),
+        table: None,
+        op: "insert".into(),
+        channels: Box::default(),
+        audience: None,
+        key: None,
+        row: None,
+        old: None,
+        changed: None,
+        user: None,
+        origin: None,
+        truncated: false,
+    })
+}
+
+fn below(xid: u64) -> Arc<Snapshot> {
+    Arc::new(Snapshot::below(xid))
+}
+
+fn at(xid: u64) -> Position {
+    Position::complete(below(xid))
+}
+
+fn within(before: u64, upto: u64, last: i64) -> Position {
+    Position { before: below(before), upto: below(upto), last }
+}
+
+fn run(events: Vec<Arc<Event>>, upto: u64) -> Batch {
+    Batch { events, position: at(upto), token: "".into() }
+}
+
+/// The ids of what a position has not seen, stretch by stretch, and whether each stretch is the node's own.
+fn stretches(ring: &Ring, position: Position) -> Vec<(Vec<i64>, bool)> {
+    assert_eq!(ring.reach(&position), Reach::Memory, "{position:?}");
+    let mut position = position;
+    let mut found = Vec::new();
+    while let Some(stretch) = ring.stretch(&position) {
+        let ids = stretch.events.iter().map(|event| event.logged.unwrap().id).collect();
+        found.push((ids, stretch.is_own));
+        position = stretch.end;
+    }
+    found
+}
+
+fn three_runs() -> Ring {
+    let mut ring = Ring::new(usize::MAX);
+    ring.push(&run(vec![], 10));
+    ring.push(&run(vec![event(10, 1), event(11, 2)], 12));
+    ring.push(&run(vec![event(12, 3)], 13));
+    ring.push(&run(vec![event(14, 4), event(13, 5)], 15));
+    ring
+}
+
+#[test]
+fn a_position_between_runs_gets_the_runs_behind_it() {
+    let ring = three_runs();
+    assert_eq!(ring.reach(&at(9)), Reach::Log(below(15)), "older than what is kept");
+    assert_eq!(ring.reach(&at(16)), Reach::Ahead);
+    assert_eq!(ring.reach(&within(15, 16, 7)), Reach::Ahead);
+    let all = [(vec![1, 2], true), (vec![3], true), (vec![4, 5], true)];
+    assert_eq!(stretches(&ring, at(10)), all);
+    assert_eq!(stretches(&ring, at(13)), all[2..]);
+    assert_eq!(stretches(&ring, at(15)), []);
+    assert_eq!(stretches(&ring, within(13, 15, 4)), [(vec![5], true)]);
+    assert_eq!(Ring::new(9).reach(&at(1)), Reach::Ahead, "nothing was read yet");
+}
+
+#[test]
+fn a_position_of_another_node_gets_a_stretch_of_its_own_up_to_the_end_of_a_run() {
+    let ring = three_runs();
+    let rest = [(vec![3], true), (vec![4, 5], true)];
+    let mut expected = vec![(vec![2], false)];
+    expected.extend(rest.clone());
+    assert_eq!(stretches(&ring, at(11)), expected);
+    // Inside a run that the other node read: first the rest of that one.
+    assert_eq!(stretches(&ring, within(10, 13, 1)), [(vec![2, 3], false), rest[1].clone()]);
+    let straddling = Position {
+        before: Arc::new("10:12:10".parse().unwrap()),
+        upto: Arc::new("13:15:13".parse().unwrap()),
+        last: 2,
+    };
+    assert_eq!(stretches(&ring, straddling), [(vec![3, 4], false), (vec![5], false)]);
+    let was_open = Position::complete(Arc::new("9:12:9".parse().unwrap()));
+    assert_eq!(ring.reach(&was_open), Reach::Log(below(15)), "9 is older than what is kept");
+}
+
+#[test]
+fn what_is_over_the_limit_goes_oldest_first_and_a_run_goes_as_a_whole() {
+    let weight = event(1, 1).weight() + RUN_WEIGHT;
+    let mut ring = Ring::new(2 * weight);
+    ring.push(&run(vec![], 10));
+    for xid in 10..13 {
+        ring.push(&run(vec![event(xid, 1)], xid + 1));
+    }
+    assert_eq!(ring.reach(&at(10)), Reach::Log(below(13)));
+    assert_eq!(ring.reach(&at(11)), Reach::Memory);
+
+    let events = (0..10).map(|id| event(13, id)).collect();
+    ring.push(&Batch { events, position: within(13, 14, 9), token: "".into() });
+    assert_eq!(ring.reach(&at(13)), Reach::Ahead, "its first part is gone");
+    ring.push(&run(vec![event(13, 10)], 14));
+    assert_eq!(stretches(&ring, at(14)), []);
+    assert_eq!(ring.settled(), Some(&below(14)));
+}
+
+#[test]
+fn a_run_that_is_still_growing_is_read_as_far_as_it_is_there() {
+    let mut ring = three_runs();
+    let events = vec![event(15, 6), event(16, 7)];
+    ring.push(&Batch { events, position: within(15, 17, 7), token: "".into() });
+    assert_eq!(stretches(&ring, at(15)), [(vec![6, 7], true)]);
+    assert_eq!(stretches(&ring, within(15, 17, 6)), [(vec![7], true)]);
+    assert_eq!(ring.reach(&within(15, 16, 6)), Reach::Ahead, "another node's, in the same run");
+    ring.push(&run(vec![event(16, 8)], 17));
+    assert_eq!(stretches(&ring, within(15, 17, 7)), [(vec![8], true)]);
+}

@@ -1,0 +1,346 @@
+//! How subscriptions that are behind become live ones: those that resume, and those whose sockets were too slow.
+//!
+//! In: a place in the past. Out: pages of what followed, from memory where that reaches back, else from the log.
+//! Invariant: the next page waits until the socket took the last one; a subscription gets its first live event
+//! behind the last one that it missed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::past::{Reply, Request};
+use super::super::ring::{Reach, Stretch};
+use super::member::{Feed, Subscription};
+use super::subscribe::Owed;
+use super::{Key, Shard};
+use crate::domain::compact::{self, Change};
+use crate::domain::event::Event;
+use crate::domain::message::{ResetReason, ServerMessage};
+use crate::domain::past::{Only, Page, Start, Survey, Wanted};
+use crate::domain::position::Position;
+use crate::domain::routes::SubscriberId;
+use crate::domain::snapshot::Snapshot;
+use crate::protocol::Wire;
+
+pub(super) struct CatchUp {
+    pub(super) ticket: u64,
+    start: Start,
+    /// The answer to the subscribe, until it is known what follows.
+    owed: Option<Owed>,
+    compact: bool,
+    only: Option<Only>,
+    /// Whether the next page waits for the socket.
+    awaits_socket: bool,
+}
+
+impl Shard {
+    pub(super) fn catch_up(&mut self, key: Key, start: Start, owed: Owed, compact: bool) {
+        let ticket = self.next_number();
+        let subscriber = &mut self.subscribers[key.slot];
+        let feed = Feed::CatchingUp { ticket, missed_unlogged: false };
+        subscriber.subscriptions.push(Subscription { pattern: owed.pattern.clone(), feed });
+        let owed = Some(owed);
+        let catch_up = CatchUp { ticket, start, owed, compact, only: None, awaits_socket: false };
+        subscriber.catch_ups.push(catch_up);
+        self.catching_up += 1;
+        self.turns.push_back((key, ticket));
+    }
+
+    /// Takes every live subscription back to this place; goes on once the socket is free.
+    pub(super) fn catch_up_live(&mut self, slot: SubscriberId, place: Position) -> u64 {
+        let ticket = self.next_number();
+        let subscriber = &mut self.subscribers[slot];
+        for held in subscriber.subscriptions.iter_mut().filter(|held| held.is_live()) {
+            self.routes.remove(&held.pattern, slot, subscriber.user.as_ref());
+            held.feed = Feed::CatchingUp { ticket, missed_unlogged: false };
+        }
+        subscriber.catch_ups.push(CatchUp {
+            ticket,
+            start: Start::Behind(place),
+            owed: None,
+            compact: false,
+            only: None,
+            awaits_socket: true,
+        });
+        self.catching_up += 1;
+        ticket
+    }
+
+    pub(super) fn socket_is_free(&mut self, slot: SubscriberId) {
+        let subscriber = &mut self.subscribers[slot];
+        subscriber.stalled = None;
+        let key = Key { slot, tenant: subscriber.tenant };
+        for catch_up in subscriber.catch_ups.iter_mut().filter(|catch_up| catch_up.awaits_socket) {
+            catch_up.awaits_socket = false;
+            self.turns.push_back((key, catch_up.ticket));
+        }
+    }
+
+    /// A bounded amount of work, so that a crowd that comes back leaves live events their latency.
+    pub(super) fn take_turns(&mut self) {
+        let mut budget = WORK_PER_SWEEP;
+        while budget > 0
+            && let Some((key, ticket)) = self.turns.pop_front()
+        {
+            budget = budget.saturating_sub(1 + self.turn(key, ticket));
+        }
+    }
+
+    /// The next page, or a request for it; how much work that was.
+    fn turn(&mut self, key: Key, ticket: u64) -> usize {
+        let Some(catch_up) = self.active(key, ticket) else { return 0 };
+        let start = catch_up.start.clone();
+        let reach = match &start {
+            Start::Behind(position) => self.recent.reach(position),
+            Start::Newest(_) => {
+                self.recent.settled().map_or(Reach::Ahead, |upto| Reach::Log(Arc::clone(upto)))
+            }
+        };
+        match (reach, start) {
+            (Reach::Memory, Start::Behind(position)) => self.remember(key, ticket, position),
+            (Reach::Log(upto), start) => self.ask(key, ticket, start, upto),
+            (Reach::Ahead | Reach::Memory, _) => {
+                self.ahead.push((key, ticket));
+                0
+            }
+        }
+    }
+
+    fn remember(&mut self, key: Key, ticket: u64, position: Position) -> usize {
+        let subscriber = &self.subscribers[key.slot];
+        let (wanted, wire) = (subscriber.wanted(ticket), subscriber.wire);
+        let mut work = 0;
+        let Some(catch_up) = self.active(key, ticket) else { return 0 };
+        let compact = catch_up.compact;
+        if let Some(owed) = catch_up.owed.take() {
+            let surveyed = self.survey(&wanted, &position, compact, &mut work);
+            let at = if surveyed.messages == 0 { self.here() } else { owed.after.clone() };
+            self.answer(key.slot, owed, at, surveyed.messages);
+            if let Some(catch_up) = self.active(key, ticket) {
+                catch_up.only = surveyed.only;
+            }
+        }
+        let Some(only) = self.active(key, ticket).map(|catch_up| catch_up.only.take()) else {
+            return work;
+        };
+        let part = self.part(&wanted, wire, position, only.as_ref());
+        work += part.work;
+        self.send(key, ticket, part.frames, part.position, only);
+        if part.is_all {
+            self.go_live(key.slot, ticket);
+        }
+        work
+    }
+
+    fn ask(&mut self, key: Key, ticket: u64, start: Start, upto: Arc<Snapshot>) -> usize {
+        let Some(commands) = self.commands.upgrade() else { return 0 };
+        let Some(catch_up) = self.active(key, ticket) else { return 0 };
+        let survey = catch_up.owed.as_ref().map(|_| catch_up.compact);
+        let wanted = self.subscribers[key.slot].wanted(ticket);
+        let reply = Reply { commands, key, ticket };
+        self.history.read(Request { wanted, start, upto, survey, reply });
+        1
+    }
+
+    /// What the history answers.
+    pub(super) fn page(
+        &mut self,
+        key: Key,
+        ticket: u64,
+        page: Result<(Page, Option<Survey>), ResetReason>,
+    ) {
+        let Some(catch_up) = self.active(key, ticket) else { return };
+        let (page, survey) = match page {
+            Ok(found) => found,
+            Err(reason) => return self.refuse(key, ticket, reason),
+        };
+        let mut only = catch_up.only.take();
+        if let Some(owed) = catch_up.owed.take() {
+            let survey = survey.unwrap_or_default();
+            only = survey.only;
+            let at = owed.after.clone().or_else(|| self.history.id(&page.from));
+            self.answer(key.slot, owed, at, survey.messages);
+        }
+        let subscriber = &self.subscribers[key.slot];
+        let (wanted, wire) = (subscriber.wanted(ticket), subscriber.wire);
+        let stays = |event: &&Arc<Event>| only.as_ref().is_none_or(|only| !only.drops(event));
+        let frames = page.events.iter().filter(stays).flat_map(|event| {
+            wanted.channels(event).map(|channel| wire.change(event, &event.token, channel))
+        });
+        let frames = frames.collect();
+        self.send(key, ticket, frames, page.position, only);
+    }
+
+    /// Queues a page; the next one follows when the socket has taken it.
+    fn send(
+        &mut self,
+        key: Key,
+        ticket: u64,
+        frames: Vec<Bytes>,
+        position: Position,
+        only: Option<Only>,
+    ) {
+        for frame in frames {
+            self.insist(key.slot, frame);
+        }
+        let Some(catch_up) = self.active(key, ticket) else { return };
+        catch_up.start = Start::Behind(position);
+        catch_up.only = only;
+        catch_up.awaits_socket = true;
+        self.subscribers[key.slot].mark(key.slot, &mut self.dirty);
+    }
+
+    /// The past can't be had: what was asked for instead of it, or live from now.
+    fn refuse(&mut self, key: Key, ticket: u64, reason: ResetReason) {
+        let Some(catch_up) = self.active(key, ticket) else { return };
+        let owed = catch_up.owed.take();
+        match owed {
+            Some(mut owed) if owed.after.is_some() && owed.history.is_some() => {
+                (owed.after, owed.refused) = (None, Some(reason));
+                catch_up.start = owed.history.map_or(Start::Newest(0), Start::Newest);
+                catch_up.owed = Some(owed);
+                return self.turns.push_back((key, ticket));
+            }
+            Some(mut owed) => {
+                owed.refused.get_or_insert(reason);
+                let here = self.here();
+                self.answer(key.slot, owed, here, 0);
+            }
+            None => {
+                for pattern in self.subscribers[key.slot].wanted(ticket).patterns {
+                    self.tell(key.slot, &ServerMessage::Reset { pattern, reason });
+                }
+            }
+        }
+        self.go_live(key.slot, ticket);
+    }
+
+    /// Ends them all, because their places mean nothing any more; whoever is owed an answer gets it.
+    pub(super) fn end_catch_ups(&mut self, reason: ResetReason) {
+        for slot in self.slots() {
+            while let Some(catch_up) = self.subscribers[slot].catch_ups.first_mut() {
+                let (ticket, owed) = (catch_up.ticket, catch_up.owed.take());
+                if let Some(owed) = owed {
+                    self.answer(slot, Owed { refused: Some(reason), ..owed }, None, 0);
+                }
+                self.go_live(slot, ticket);
+            }
+        }
+    }
+
+    fn go_live(&mut self, slot: SubscriberId, ticket: u64) {
+        let subscriber = &mut self.subscribers[slot];
+        let mut lost = Vec::new();
+        for held in subscriber.subscriptions.iter_mut().filter(|h| h.ticket() == Some(ticket)) {
+            if let Feed::CatchingUp { missed_unlogged: true, .. } = held.feed {
+                lost.push(held.pattern.clone());
+            }
+            held.feed = Feed::Live;
+            self.routes.insert(&held.pattern, slot, subscriber.user.as_ref());
+        }
+        let before = subscriber.catch_ups.len();
+        subscriber.catch_ups.retain(|catch_up| catch_up.ticket != ticket);
+        self.catching_up -= before - subscriber.catch_ups.len();
+        for pattern in lost {
+            let reason = ResetReason::NotLogged;
+            self.tell(slot, &ServerMessage::Reset { pattern, reason });
+        }
+    }
+
+    fn active(&mut self, key: Key, ticket: u64) -> Option<&mut CatchUp> {
+        let subscriber = self.subscriber(key).filter(|s| !s.state.is_closing())?;
+        subscriber.catch_up(ticket)
+    }
+
+    fn survey(
+        &self,
+        wanted: &Wanted,
+        position: &Position,
+        compact: bool,
+        work: &mut usize,
+    ) -> Survey {
+        let mut upto = position.clone();
+        let mut found = Vec::new();
+        while let Some(stretch) = self.recent.stretch(&upto) {
+            *work += stretch.events.len();
+            let counted = stretch.events.into_iter().map(|e| (e, wanted.channels(e).count()));
+            found.extend(counted.filter(|(_, messages)| *messages > 0));
+            upto = stretch.end;
+        }
+        let only = compact.then(|| {
+            let changes = found.iter().filter_map(|(event, _)| change(event));
+            Only { upto, ids: compact::newest(changes) }
+        });
+        let stays = |event: &Event| only.as_ref().is_none_or(|only| !only.drops(event));
+        let messages = found.iter().filter(|(event, _)| stays(event)).map(|(_, count)| *count);
+        Survey { messages: messages.sum::<usize>() as u64, only }
+    }
+
+    /// What memory holds behind a position, up to a page of it.
+    fn part(
+        &self,
+        wanted: &Wanted,
+        wire: &dyn Wire,
+        mut position: Position,
+        only: Option<&Only>,
+    ) -> Part {
+        let (mut frames, mut bytes, mut work) = (Vec::new(), 0, 0);
+        while let Some(stretch) = self.recent.stretch(&position) {
+            for (at, event) in stretch.events.iter().enumerate() {
+                work += 1;
+                if only.is_some_and(|only| only.drops(event)) {
+                    continue;
+                }
+                let place = place(&stretch, at);
+                let before = frames.len();
+                for channel in wanted.channels(event) {
+                    let foreign = (!stretch.is_own).then(|| self.history.id(&place)).flatten();
+                    let id = foreign.as_ref().unwrap_or(&event.token);
+                    frames.push(wire.change(event, id, channel));
+                }
+                bytes += frames[before..].iter().map(Bytes::len).sum::<usize>();
+                work += WORK_PER_FRAME * (frames.len() - before);
+                if bytes >= PAGE_BYTES {
+                    return Part { frames, position: place, is_all: false, work };
+                }
+            }
+            position = stretch.end;
+        }
+        Part { frames, position, is_all: true, work }
+    }
+}
+
+/// A page from memory.
+struct Part {
+    frames: Vec<Bytes>,
+    position: Position,
+    is_all: bool,
+    work: usize,
+}
+
+/// The place behind an event of a stretch.
+fn place(stretch: &Stretch<'_>, at: usize) -> Position {
+    if at + 1 == stretch.events.len() {
+        return stretch.end.clone();
+    }
+    let id = stretch.events[at].logged.map_or(0, |logged| logged.id);
+    Position { last: id, ..stretch.run.clone() }
+}
+
+fn change(event: &Event) -> Option<Change<'_>> {
+    Some(Change {
+        id: event.logged?.id,
+        table: event.table.as_deref(),
+        op: &event.op,
+        key: event.key.as_deref(),
+    })
+}
+
+/// Events looked at between two sweeps: one to two milliseconds.
+const WORK_PER_SWEEP: usize = 20_000;
+
+/// Encoding one costs about as much as looking at so many.
+const WORK_PER_FRAME: usize = 20;
+
+/// What a socket that is caught up may have waiting: each that is stuck costs this much memory.
+const PAGE_BYTES: usize = 32 * 1024;

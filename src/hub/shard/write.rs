@@ -1,0 +1,216 @@
+//! Writing to the sockets, and what becomes of those that don't keep up.
+//!
+//! In: queued frames. Out: one write a socket and sweep. Invariant: no socket makes the hub wait; what waits for one
+//! is bounded in bytes and in age, and what is dropped of it is read again or, where no log holds it, said.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::Sink;
+use super::super::fanout::Delivery;
+use super::super::outbox::{Flush, Offer};
+use super::member::State;
+use super::{Command, Key, Shard};
+use crate::domain::close::CloseReason;
+use crate::domain::message::{ResetReason, ServerMessage};
+use crate::domain::position::Position;
+use crate::domain::routes::SubscriberId;
+
+impl Shard {
+    pub(super) fn tell(&mut self, slot: SubscriberId, message: &ServerMessage) {
+        let frame = self.subscribers[slot].wire.message(message);
+        self.queue(slot, frame);
+    }
+
+    pub(super) fn queue(&mut self, slot: SubscriberId, frame: Bytes) {
+        let subscriber = &mut self.subscribers[slot];
+        if subscriber.state.is_closing() {
+            return;
+        }
+        match subscriber.offer(frame.clone(), None) {
+            Offer::Queued => subscriber.mark(slot, &mut self.dirty),
+            Offer::Overflowed => {
+                self.lag(slot, None);
+                self.queue_or_give_up(slot, frame);
+            }
+        }
+    }
+
+    /// What is bounded by itself: a page of the past, and what is said of it.
+    pub(super) fn insist(&mut self, slot: SubscriberId, frame: Bytes) {
+        let subscriber = &mut self.subscribers[slot];
+        if !subscriber.state.is_closing() {
+            subscriber.outbox.insist(frame);
+            subscriber.mark(slot, &mut self.dirty);
+        }
+    }
+
+    fn queue_or_give_up(&mut self, slot: SubscriberId, frame: Bytes) {
+        let subscriber = &mut self.subscribers[slot];
+        match subscriber.offer(frame, None) {
+            Offer::Queued => subscriber.mark(slot, &mut self.dirty),
+            Offer::Overflowed => self.give_up(slot),
+        }
+    }
+
+    /// The bound is reached: the live events that wait are dropped, to be read again once the socket takes more.
+    pub(super) fn lag(&mut self, slot: SubscriberId, refused: Option<Arc<Delivery>>) {
+        let subscriber = &mut self.subscribers[slot];
+        if subscriber.state.is_closing() {
+            return;
+        }
+        let mut dropped = subscriber.outbox.drop_live();
+        dropped.extend(refused);
+        if let Some(place) = dropped.iter().find_map(|live| live.place.clone()) {
+            self.fall_back(slot, place);
+        }
+        let unlogged = dropped.iter().filter(|live| live.place.is_none());
+        self.admit_loss(slot, &unlogged.map(Arc::as_ref).collect::<Vec<_>>());
+        self.subscribers[slot].mark(slot, &mut self.dirty);
+    }
+
+    /// Every live subscription is to be caught up from this place on.
+    fn fall_back(&mut self, slot: SubscriberId, place: Position) {
+        let position = self.history.id(&place);
+        let ticket = self.catch_up_live(slot, place);
+        for pattern in self.subscribers[slot].wanted(ticket).patterns {
+            let message = ServerMessage::Lagged { pattern, position: position.clone() };
+            let frame = self.subscribers[slot].wire.message(&message);
+            self.insist(slot, frame);
+        }
+    }
+
+    /// Says which subscriptions miss events that no log holds.
+    fn admit_loss(&mut self, slot: SubscriberId, lost: &[&Delivery]) {
+        let subscriber = &self.subscribers[slot];
+        let patterns = subscriber.subscriptions.iter().map(|held| held.pattern.clone());
+        let concerned: Vec<_> = patterns
+            .filter(|pattern| lost.iter().any(|live| pattern.covers(&live.channel)))
+            .collect();
+        for pattern in concerned {
+            let message = ServerMessage::Reset { pattern, reason: ResetReason::NotLogged };
+            let frame = self.subscribers[slot].wire.message(&message);
+            self.insist(slot, frame);
+        }
+    }
+
+    pub(super) fn close(&mut self, slot: SubscriberId, reason: CloseReason) {
+        let subscriber = &mut self.subscribers[slot];
+        if subscriber.state.is_closing() {
+            return;
+        }
+        // A queue that has no room for it will not drain in time either.
+        if subscriber.offer(subscriber.wire.close(reason), None) == Offer::Overflowed {
+            subscriber.outbox.replace(subscriber.wire.close(reason));
+        }
+        subscriber.state = subscriber.state.closing();
+        subscriber.mark(slot, &mut self.dirty);
+    }
+
+    /// The socket took nothing for too long: what waits is dropped, and the client is told to come back.
+    pub(super) fn give_up(&mut self, slot: SubscriberId) {
+        let subscriber = &mut self.subscribers[slot];
+        if subscriber.state == State::Closed {
+            return;
+        }
+        if !subscriber.state.is_closing() {
+            subscriber.outbox.replace(subscriber.wire.close(CloseReason::TooSlow));
+        }
+        subscriber.outbox.flush(&*subscriber.sink);
+        subscriber.sink.abort();
+        subscriber.state = State::Closed;
+        self.blocked.swap_remove(&slot);
+    }
+
+    pub(super) fn unblock(&mut self, key: Key) {
+        if self.subscriber(key).is_some() {
+            self.blocked.swap_remove(&key.slot);
+            let subscriber = &mut self.subscribers[key.slot];
+            subscriber.state = subscriber.state.unblocked();
+            subscriber.mark(key.slot, &mut self.dirty);
+        }
+    }
+
+    /// Sockets that take nothing end; those that are slow fall back to the past.
+    pub(super) fn look_at_blocked(&mut self) {
+        let now = Instant::now();
+        if self.blocked.is_empty() || now < self.next_look {
+            return;
+        }
+        self.next_look = now + LOOK_EVERY;
+        let slots: Vec<_> = self.blocked.iter().copied().collect();
+        for slot in slots {
+            let subscriber = &self.subscribers[slot];
+            let waits = subscriber.outbox.oldest().map(|since| now.duration_since(since.into()));
+            let stalled = subscriber.stalled.map(|since| now.duration_since(since));
+            if stalled.is_some_and(|stalled| stalled >= self.options.patience) {
+                self.give_up(slot);
+            } else if waits.is_some_and(|waits| waits >= self.options.queue_age) {
+                self.lag(slot, None);
+            }
+        }
+    }
+
+    pub(super) async fn sweep(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for (count, slot) in dirty.drain(..).enumerate() {
+            self.flush(slot);
+            if count % WRITES_PER_YIELD == WRITES_PER_YIELD - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        // The emptied list goes back, so that the next sweep allocates nothing.
+        self.dirty = dirty;
+    }
+
+    fn flush(&mut self, slot: SubscriberId) {
+        // A subscriber may have left since it was marked.
+        let Some(subscriber) = self.subscribers.get_mut(slot) else { return };
+        subscriber.dirty = false;
+        if subscriber.state.is_blocked() || subscriber.state == State::Closed {
+            return;
+        }
+        match subscriber.outbox.flush(&*subscriber.sink) {
+            Flush::Empty if subscriber.state == State::Closing => {
+                subscriber.sink.finish();
+                subscriber.state = State::Closed;
+            }
+            Flush::Empty => self.socket_is_free(slot),
+            Flush::Blocked { took_some } => self.block(slot, took_some),
+            Flush::Broken => {
+                subscriber.sink.abort();
+                subscriber.state = State::Closed;
+            }
+        }
+    }
+
+    fn block(&mut self, slot: SubscriberId, took_some: bool) {
+        let subscriber = &mut self.subscribers[slot];
+        if took_some || subscriber.stalled.is_none() {
+            subscriber.stalled = Some(Instant::now());
+        }
+        subscriber.state = subscriber.state.blocked();
+        let key = Key { slot, tenant: subscriber.tenant };
+        wait_until_writable(Arc::clone(&subscriber.sink), self.commands.clone(), key);
+        self.blocked.insert(slot);
+    }
+}
+
+fn wait_until_writable(sink: Arc<dyn Sink>, commands: mpsc::WeakSender<Command>, key: Key) {
+    tokio::spawn(async move {
+        // An error shows itself at the next write.
+        let _ = sink.writable().await;
+        if let Some(commands) = commands.upgrade() {
+            let _ = commands.send(Command::Writable { key }).await;
+        }
+    });
+}
+
+/// At 3 to 4 µs a write, other tasks of the runtime wait about 1 ms.
+const WRITES_PER_YIELD: usize = 256;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
