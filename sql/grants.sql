@@ -26,3 +26,21 @@ revoke all on schema rowcast from public;
 revoke all on all tables in schema rowcast from public;
 revoke all on all sequences in schema rowcast from public;
 revoke all on all functions in schema rowcast from public;
+
+-- The daemons' roles, known by the key that only they may read: what a new version needs is granted by its upgrade.
+do $$
+declare
+    daemon name;
+begin
+    for daemon in
+        select distinct r.rolname
+          from pg_catalog.pg_class c
+         cross join pg_catalog.aclexplode(c.relacl) g
+          join pg_catalog.pg_roles r on r.oid = g.grantee
+         where c.oid = 'rowcast.identity'::pg_catalog.regclass
+           and g.grantee <> c.relowner
+    loop
+        perform rowcast.grant_daemon(daemon);
+    end loop;
+end;
+$$;

@@ -10,6 +10,11 @@ select to_regclass('rowcast.migration') is null as fresh \gset
     \ir migrations/0001_schema.sql
     insert into rowcast.migration (version, name) values (1, '0001_schema');
 \endif
+select not exists (select from rowcast.migration where version = 2) as missing \gset
+\if :missing
+    \ir migrations/0002_retention.sql
+    insert into rowcast.migration (version, name) values (2, '0002_retention');
+\endif
 
 \ir functions/column.sql
 \ir functions/refuse_target.sql

@@ -63,6 +63,32 @@ async fn every_earlier_version_is_brought_up_to_date() {
 }
 
 #[tokio::test]
+async fn a_database_in_use_is_brought_up_to_date_with_its_log_its_watches_and_its_daemon() {
+    let db = Database::empty().await;
+    db.batch_execute(MIGRATIONS[0].sql()).await;
+    db.batch_execute("insert into rowcast.migration (version, name) values (1, '0001_schema')")
+        .await;
+    let daemon = db.role("daemon");
+    db.batch_execute(&format!(
+        "create role {daemon} login;
+         grant usage on schema rowcast to {daemon};
+         grant select on rowcast.event, rowcast.identity, rowcast.migration, rowcast.watched to {daemon};
+         insert into rowcast.event (op, channels) select 'hello', '{{a}}' from generate_series(1, 100)"
+    ))
+    .await;
+    migrate(&mut db.client().await).await.unwrap();
+    db.batch_execute(
+        "create table t (id int primary key); select rowcast.watch('t'); insert into t values (1)",
+    )
+    .await;
+    let client = db.client_as(&daemon).await;
+    check(&client).await.unwrap();
+    let count = "select count(*), count(*) filter (where op = 'insert') from rowcast.event where xid >= (select xid from rowcast.floor)";
+    let row = client.query_one(count, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (101, 1));
+}
+
+#[tokio::test]
 async fn installers_that_start_together_all_succeed() {
     let db = Database::empty().await;
     let installers = (0..4).map(async |_| migrate(&mut db.client().await).await);

@@ -140,6 +140,7 @@ async fn the_daemon_reads_the_log_and_nothing_of_the_application() {
     for sql in [
         "select * from rowcast.event",
         "select key from rowcast.identity",
+        "select xid from rowcast.floor",
         "select version from rowcast.migration",
         "select * from rowcast.watches where drift is null",
         "select rowcast.emit('a', 'b')",
@@ -157,6 +158,7 @@ async fn the_daemon_reads_the_log_and_nothing_of_the_application() {
         "insert into rowcast.event (op, channels) values ('x', '{a}')",
         "delete from rowcast.event",
         "update rowcast.identity set key = key",
+        "update rowcast.floor set xid = xid",
         "select rowcast.watch('shop.t')",
         "select rowcast.grant_daemon('postgres')",
     ] {
