@@ -71,7 +71,9 @@ impl LogHistory {
                     Some(compact) => Some(log.survey(position, &request.upto, compact).await?),
                     None => None,
                 };
-                Ok((log.page(position, &request.upto).await?, survey))
+                let page = log.page(position, &request.upto).await?;
+                log.check_floor(position).await?;
+                Ok((page, survey))
             }
         }
     }

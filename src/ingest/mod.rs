@@ -194,6 +194,10 @@ impl Follower<'_> {
         } else {
             self.log.read_rest(&position).await?
         };
+        if reading.is_pruned() {
+            drop(reading);
+            return self.start_over().await;
+        }
         let found = !reading.is_empty();
         if !found && reading.moved_nothing() {
             return Ok(false);
@@ -208,6 +212,16 @@ impl Follower<'_> {
                 return Ok(found);
             }
         }
+    }
+
+    /// The log lost what this node had not read: it was away for longer than events are kept.
+    async fn start_over(&mut self) -> Result<bool, IngestError> {
+        tracing::warn!("the log was pruned past what this node had read; every client is told");
+        self.hub.forget(ResetReason::Pruned).await;
+        let start = self.log.start().await?;
+        self.progress.position = Some(start.position.clone());
+        self.hub.publish(start).await;
+        Ok(true)
     }
 
     /// Delivers the notify-only events that have arrived, in their order.

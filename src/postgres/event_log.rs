@@ -77,10 +77,13 @@ impl EventLog {
         let first = rows.try_next().await?.ok_or(ReadError::NoSnapshot)?;
         let upto = Arc::new(upto(&first, &before)?);
         let tokens = self.identity.tokens(&before, &upto);
-        let has_events = first.try_get::<_, Option<i64>>(2)?.is_some();
+        let has_events = first.try_get::<_, Option<i64>>(3)?.is_some();
+        let is_pruned = first
+            .try_get::<_, Option<i64>>(2)?
+            .is_some_and(|floor| before.xmin() < floor.cast_unsigned());
         let position = Position { before, upto, last };
         let pending = has_events.then_some(first);
-        Ok(Reading { rows, pending, identity: &self.identity, tokens, position })
+        Ok(Reading { rows, pending, identity: &self.identity, tokens, position, is_pruned })
     }
 
     /// The event that was too large for a notification.
@@ -119,12 +122,18 @@ pub struct Reading<'a> {
     identity: &'a Identity,
     tokens: Tokens<'a>,
     position: Position,
+    is_pruned: bool,
 }
 
 impl Reading<'_> {
     /// Whether there is no event in it; asked before the first batch is taken.
     pub const fn is_empty(&self) -> bool {
         self.pending.is_none()
+    }
+
+    /// Whether some of what the position has not seen may have been taken out of the log.
+    pub const fn is_pruned(&self) -> bool {
+        self.is_pruned
     }
 
     /// Whether not even the snapshot went on.
@@ -139,7 +148,7 @@ impl Reading<'_> {
         while events.len() < BATCH_EVENTS && weight < BATCH_BYTES {
             let Some(row) = self.pending.take() else { break };
             self.pending = self.rows.try_next().await?;
-            self.advance(row.try_get(2)?);
+            self.advance(row.try_get(3)?);
             let event = event(&row, self.token())?;
             weight += event.weight();
             events.push(Arc::new(event));
@@ -191,7 +200,7 @@ fn upto(row: &Row, before: &Snapshot) -> Result<Snapshot, ReadError> {
     Ok(snapshot.cut(before.xmax().max(last + 1)))
 }
 
-/// Reads the columns of [`columns!`], which stand behind two others.
+/// Reads the columns of [`columns!`], which stand behind three others.
 pub(super) fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres::Error> {
     let json =
         |column: usize| row.try_get::<_, Option<JsonText>>(column).map(|json| json.map(|j| j.0));
@@ -201,27 +210,27 @@ pub(super) fn event(row: &Row, token: Box<str>) -> Result<Event, tokio_postgres:
         let list: Option<Vec<&str>> = row.try_get(column)?;
         Ok::<_, tokio_postgres::Error>(list.map(|list| list.into_iter().map(Box::from).collect()))
     };
-    let at: SystemTime = row.try_get(4)?;
-    let channels: Vec<&str> = row.try_get(7)?;
+    let at: SystemTime = row.try_get(5)?;
+    let channels: Vec<&str> = row.try_get(8)?;
     Ok(Event {
         token,
         logged: Some(Logged {
-            id: row.try_get(2)?,
-            xid: row.try_get::<_, i64>(3)?.cast_unsigned(),
+            id: row.try_get(3)?,
+            xid: row.try_get::<_, i64>(4)?.cast_unsigned(),
         }),
         at: humantime::format_rfc3339_micros(at).to_string().into(),
-        table: text(5)?,
-        op: row.try_get::<_, &str>(6)?.into(),
+        table: text(6)?,
+        op: row.try_get::<_, &str>(7)?.into(),
         // A name that no client can subscribe to reaches nobody.
         channels: channels.into_iter().filter_map(|name| Channel::parse(name).ok()).collect(),
-        audience: list(8)?,
-        key: json(9)?,
-        row: json(10)?,
-        old: json(11)?,
-        changed: list(12)?,
-        user: text(13)?,
-        origin: text(14)?,
-        truncated: row.try_get(15)?,
+        audience: list(9)?,
+        key: json(10)?,
+        row: json(11)?,
+        old: json(12)?,
+        changed: list(13)?,
+        user: text(14)?,
+        origin: text(15)?,
+        truncated: row.try_get(16)?,
     })
 }
 
@@ -257,7 +266,7 @@ select coalesce((select xid::text::int8 + 1
                      or weight > $2::int8
                   order by newest.xid desc
                   limit 1),
-                1)";
+                greatest(1, (select xid::text::int8 from rowcast.floor)))";
 
 /// The two branches carry their bounds on xid twice over, so that partitions are pruned at run time; the array is
 /// there because a join with the function is planned as a scan of the whole log.
@@ -269,7 +278,9 @@ with cur as materialized (
                  from rowcast.event
                 where xid >= pg_snapshot_xmax(($1::text)::pg_snapshot)
                 order by rowcast.event.xid desc
-                limit 1) as last),
+                limit 1) as last,
+              (select xid::text::int8
+                 from rowcast.floor) as floor),
      e as (
        select *
          from rowcast.event
@@ -282,7 +293,7 @@ with cur as materialized (
           and xid >= pg_snapshot_xmin(($1::text)::pg_snapshot)
           and xid < pg_snapshot_xmax(($1::text)::pg_snapshot)
           and xid = any (array(select pg_snapshot_xip(($1::text)::pg_snapshot))))
-select cur.snapshot, cur.last, ",
+select cur.snapshot, cur.last, cur.floor, ",
     columns!(),
     "
   from cur
@@ -294,7 +305,9 @@ const READ_REST: &str = concat!(
     "\
 with cur as materialized (
        select $2::text as snapshot,
-              pg_snapshot_xmax(($2::text)::pg_snapshot)::text::int8 as last),
+              pg_snapshot_xmax(($2::text)::pg_snapshot)::text::int8 as last,
+              (select xid::text::int8
+                 from rowcast.floor) as floor),
      e as (
        select *
          from rowcast.event
@@ -305,7 +318,7 @@ with cur as materialized (
           and pg_visible_in_snapshot(xid, ($2::text)::pg_snapshot)
           and (xid >= pg_snapshot_xmax(($1::text)::pg_snapshot)
                or xid = any (array(select pg_snapshot_xip(($1::text)::pg_snapshot)))))
-select cur.snapshot, cur.last, ",
+select cur.snapshot, cur.last, cur.floor, ",
     columns!(),
     "
   from cur
@@ -314,7 +327,7 @@ select cur.snapshot, cur.last, ",
 );
 
 const READ_PARKED: &str = concat!(
-    "select null::text, null::int8, ",
+    "select null::text, null::int8, null::int8, ",
     columns!(),
     "
   from rowcast.event e

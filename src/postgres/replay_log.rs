@@ -73,7 +73,7 @@ impl<'a> ReplayLog<'a> {
         let mut position = run.clone();
         let mut events = Vec::with_capacity(rows.len());
         for (at, row) in rows.iter().enumerate() {
-            position.last = row.try_get(2)?;
+            position.last = row.try_get(3)?;
             let id = if is_last && at + 1 == rows.len() {
                 self.identity.tokens(&run.upto, &run.upto).behind(0)
             } else {
@@ -157,6 +157,15 @@ impl<'a> ReplayLog<'a> {
         let stay = changes.iter().filter(|(change, _)| ids.contains(&change.id));
         let messages = stay.map(|(_, messages)| messages).sum();
         Ok(Some(Survey { messages, only: Some(Only { upto: position, ids }) }))
+    }
+
+    /// Whether the log still has all that a position has not seen. Asked behind the read, so that what is taken
+    /// away meanwhile is noticed.
+    pub async fn check_floor(&self, position: &Position) -> Result<(), ReplayError> {
+        let row = self.client.query_opt(FLOOR, &[]).await?;
+        let floor = row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
+        let is_whole = floor.cast_unsigned() <= position.before.xmin();
+        if is_whole { Ok(()) } else { Err(ReplayError::Pruned) }
     }
 
     async fn query(
@@ -246,7 +255,7 @@ const CHANGES: &str = concat!(
 
 /// The second column is how many there were before the bound in bytes, which always leaves one.
 const PAGE: &str = concat!(
-    "select null::text, e.found, ",
+    "select null::text, e.found, null::int8, ",
     columns!(),
     "
   from (select e.*,
@@ -264,7 +273,7 @@ const PAGE: &str = concat!(
 );
 
 const NEWEST: &str = concat!(
-    "select null::text, null::int8, ",
+    "select null::text, null::int8, null::int8, ",
     columns!(),
     "
   from (select e.*,
@@ -284,6 +293,8 @@ const NEWEST: &str = concat!(
  where coalesce(e.bytes_before, 0) < 1048576
  order by e.id"
 );
+
+const FLOOR: &str = "select xid::text::int8 from rowcast.floor";
 
 /// The limits in [`PAGE`] and [`CHANGES`].
 const PAGE_EVENTS: i64 = 256;
