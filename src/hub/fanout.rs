@@ -2,13 +2,12 @@
 //!
 //! In: an event, a channel. Out: frames. Invariant: encoded at most once a wire, however many get it.
 
-use std::sync::Arc;
-use std::time::Instant;
-
 use bytes::Bytes;
+use std::sync::Arc;
+use tokio::time::Instant;
 
 use crate::domain::channel::Channel;
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Logged};
 use crate::domain::position::Position;
 use crate::protocol::{WIRES, Wire};
 
@@ -35,7 +34,9 @@ impl<'a> Frames<'a> {
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) channel: Channel,
-    /// The place just before the event, from which it can be read again. `None` where no log holds it.
+    /// `None` where no log holds it.
+    pub(super) logged: Option<Logged>,
+    /// The place just before the event, from which it can be read again.
     pub(super) place: Option<Position>,
     pub(super) since: Instant,
 }
@@ -47,11 +48,12 @@ impl Delivery {
             upto: Arc::clone(&run.upto),
             last: logged.id - 1,
         });
-        Arc::new(Self { channel: channel.clone(), place, since: Instant::now() })
+        let (channel, logged) = (channel.clone(), event.logged);
+        Arc::new(Self { channel, logged, place, since: Instant::now() })
     }
 
-    /// The log id before the event's: the same for the frames of one event.
+    /// The same for the frames of one event.
     pub(super) fn event(&self) -> Option<i64> {
-        self.place.as_ref().map(|place| place.last)
+        self.logged.map(|logged| logged.id)
     }
 }

@@ -97,6 +97,9 @@ impl Hub {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 /// Commands waiting for the shard. Full, it makes sessions and ingest wait, which is how load is pushed back to
 /// clients and to the log.
 const COMMAND_QUEUE: usize = 4096;

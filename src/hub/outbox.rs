@@ -1,15 +1,14 @@
 //! What waits for one socket.
 //!
 //! In: frames, shared with every other subscriber of the event. Out: writes of everything queued at once.
-//! Invariant: what is offered never takes more than the limit in bytes, except that one frame of any size is always
-//! taken; bytes of a frame that was begun are always followed by its rest.
+//! Invariant: bytes of a frame that was begun are always followed by its rest, and of an event that comes in several
+//! frames either all are dropped or none.
 
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::time::Instant;
-
-use bytes::{Buf, Bytes};
+use tokio::time::Instant;
 
 use super::Sink;
 use super::fanout::Delivery;
@@ -33,13 +32,6 @@ struct Queued {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offer {
-    Queued,
-    /// The frame would exceed the limit; it was not taken.
-    Overflowed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     Empty,
     /// The socket takes no more for now; whether it took anything.
@@ -55,24 +47,26 @@ impl Outbox {
         Self { queue: VecDeque::new(), bytes: 0, limit, begun: false, written: None }
     }
 
-    pub(super) fn offer(&mut self, frame: Bytes, live: Option<Arc<Delivery>>) -> Offer {
-        if !self.queue.is_empty() && self.bytes + frame.len() > self.limit {
-            return Offer::Overflowed;
-        }
-        self.push(Queued { frame, live });
-        Offer::Queued
+    /// Whether a frame of this size is within the limit; one of any size is, where nothing waits.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.queue.is_empty() || self.bytes + bytes <= self.limit
     }
 
-    /// Takes a frame of which there is never more than a page, whatever waits.
-    pub fn insist(&mut self, frame: Bytes) {
-        self.push(Queued { frame, live: None });
+    /// Queues something that is said once.
+    pub fn push(&mut self, frame: Bytes) {
+        self.add(Queued { frame, live: None });
+    }
+
+    /// Queues a live event, which can be dropped.
+    pub(super) fn push_live(&mut self, frame: Bytes, live: Arc<Delivery>) {
+        self.add(Queued { frame, live: Some(live) });
     }
 
     /// Drops what is queued, but for the rest of a frame that was begun, and queues this one last frame.
     pub fn replace(&mut self, frame: Bytes) {
         self.queue.truncate(usize::from(self.begun));
         self.bytes = self.queue.iter().map(|queued| queued.frame.len()).sum();
-        self.insist(frame);
+        self.push(frame);
     }
 
     /// Drops the live events, in their order, but for one that the socket has a part of.
@@ -122,7 +116,7 @@ impl Outbox {
         Flush::Empty
     }
 
-    fn push(&mut self, queued: Queued) {
+    fn add(&mut self, queued: Queued) {
         self.bytes += queued.frame.len();
         self.queue.push_back(queued);
     }

@@ -80,8 +80,9 @@ impl Ring {
 
     pub fn reach(&self, position: &Position) -> Reach {
         let (Some(base), Some(settled)) = (&self.base, self.settled()) else { return Reach::Ahead };
-        if self.own_run(position).is_some() {
-            Reach::Memory
+        if let Some(at) = self.own_run(position) {
+            // Two nodes may read the same run, the one faster than the other.
+            if self.runs[at].reaches(position.last) { Reach::Memory } else { Reach::Ahead }
         } else if !settled.includes(&position.upto) {
             Reach::Ahead
         } else if position.includes(base) {
@@ -168,6 +169,12 @@ impl Ring {
             self.weight -= run.weight;
             self.base = run.is_whole.then_some(run.upto);
         }
+    }
+}
+
+impl Run {
+    fn reaches(&self, id: i64) -> bool {
+        self.is_whole || self.events.last().is_some_and(|event| is_behind(event, id - 1))
     }
 }
 

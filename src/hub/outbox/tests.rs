@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::channel::Channel;
+use crate::domain::event::Logged;
 use crate::domain::position::Position;
 use crate::domain::snapshot::Snapshot;
 
@@ -42,9 +43,10 @@ fn trickle(plan: Vec<usize>) -> Trickle {
 /// The frame of an event, which is its id twice.
 fn live(id: u8) -> (Bytes, Option<Arc<Delivery>>) {
     let run = Arc::new(Snapshot::below(9));
-    let place = Position { before: Arc::clone(&run), upto: run, last: i64::from(id) };
+    let place = Position { before: Arc::clone(&run), upto: run, last: i64::from(id) - 1 };
     let channel = Channel::parse("items").unwrap();
-    let delivery = Delivery { channel, place: Some(place), since: Instant::now() };
+    let logged = Some(Logged { xid: 9, id: i64::from(id) });
+    let delivery = Delivery { channel, logged, place: Some(place), since: Instant::now() };
     (Bytes::from(vec![id, id]), Some(Arc::new(delivery)))
 }
 
@@ -55,15 +57,22 @@ fn said(text: &'static [u8]) -> (Bytes, Option<Arc<Delivery>>) {
 fn outbox(limit: usize, frames: Vec<(Bytes, Option<Arc<Delivery>>)>) -> Outbox {
     let mut outbox = Outbox::new(limit);
     for (frame, live) in frames {
-        assert_eq!(outbox.offer(frame, live), Offer::Queued);
+        queue(&mut outbox, frame, live);
     }
     outbox
 }
 
+fn queue(outbox: &mut Outbox, frame: Bytes, live: Option<Arc<Delivery>>) {
+    match live {
+        Some(live) => outbox.push_live(frame, live),
+        None => outbox.push(frame),
+    }
+}
+
 #[test]
-fn one_frame_over_the_limit_is_taken_and_a_second_is_not() {
-    let mut outbox = outbox(10, vec![said(&[0; 100])]);
-    assert_eq!(outbox.offer(Bytes::from_static(&[0; 1]), None), Offer::Overflowed);
+fn one_frame_over_the_limit_has_room_and_a_second_has_not() {
+    assert!(outbox(10, vec![]).has_room(100));
+    assert!(!outbox(10, vec![said(&[0; 100])]).has_room(1));
 }
 
 #[test]
@@ -101,7 +110,7 @@ proptest! {
         let sink = trickle(plan);
         let mut outbox = Outbox::new(usize::MAX);
         for frame in &frames {
-            outbox.offer(Bytes::copy_from_slice(frame), None);
+            outbox.push(Bytes::copy_from_slice(frame));
         }
         while matches!(outbox.flush(&sink), Flush::Blocked { .. }) {}
         prop_assert_eq!(&*sink.taken.lock().unwrap(), &frames.concat());
@@ -121,11 +130,11 @@ proptest! {
             match kind {
                 0 if next < 200 => {
                     let (frame, live) = live(next);
-                    outbox.offer(frame, live);
+                    queue(&mut outbox, frame, live);
                     next += 1;
                 }
                 1 => {
-                    outbox.insist(Bytes::from_static(&[255, 255]));
+                    outbox.push(Bytes::from_static(&[255, 255]));
                     sayings += 1;
                 }
                 2 => {

@@ -118,6 +118,7 @@ fn a_run_that_is_still_growing_is_read_as_far_as_it_is_there() {
     assert_eq!(stretches(&ring, at(15)), [(vec![6, 7], true)]);
     assert_eq!(stretches(&ring, within(15, 17, 6)), [(vec![7], true)]);
     assert_eq!(ring.reach(&within(15, 16, 6)), Reach::Ahead, "another node's, in the same run");
+    assert_eq!(ring.reach(&within(15, 17, 8)), Reach::Ahead, "another node has read on");
     ring.push(&run(vec![event(16, 8)], 17));
     assert_eq!(stretches(&ring, within(15, 17, 7)), [(vec![8], true)]);
 }

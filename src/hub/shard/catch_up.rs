@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::fanout::Delivery;
 use super::super::past::{Reply, Request};
 use super::super::ring::{Reach, Stretch};
 use super::member::{Feed, Subscription};
@@ -46,17 +47,23 @@ impl Shard {
         self.turns.push_back((key, ticket));
     }
 
-    /// Takes every live subscription back to this place; goes on once the socket is free.
-    pub(super) fn catch_up_live(&mut self, slot: SubscriberId, place: Position) -> u64 {
+    /// Takes the live subscriptions that have fallen to this place back to it; goes on once the socket is free.
+    pub(super) fn catch_up_live(
+        &mut self,
+        slot: SubscriberId,
+        place: &Position,
+        dropped: &[Arc<Delivery>],
+    ) -> u64 {
         let ticket = self.next_number();
         let subscriber = &mut self.subscribers[slot];
-        for held in subscriber.subscriptions.iter_mut().filter(|held| held.is_live()) {
+        let held = subscriber.subscriptions.iter_mut();
+        for held in held.filter(|held| held.fallen_to(dropped) == Some(place)) {
             self.routes.remove(&held.pattern, slot, subscriber.user.as_ref());
             held.feed = Feed::CatchingUp { ticket, missed_unlogged: false };
         }
         subscriber.catch_ups.push(CatchUp {
             ticket,
-            start: Start::Behind(place),
+            start: Start::Behind(place.clone()),
             owed: None,
             compact: false,
             only: None,
@@ -69,6 +76,13 @@ impl Shard {
     pub(super) fn socket_is_free(&mut self, slot: SubscriberId) {
         let subscriber = &mut self.subscribers[slot];
         subscriber.stalled = None;
+        if std::mem::take(&mut subscriber.is_fresh) {
+            for held in &mut subscriber.subscriptions {
+                if let Feed::Live { since } = &mut held.feed {
+                    *since = None;
+                }
+            }
+        }
         let key = Key { slot, tenant: subscriber.tenant };
         for catch_up in subscriber.catch_ups.iter_mut().filter(|catch_up| catch_up.awaits_socket) {
             catch_up.awaits_socket = false;
@@ -230,12 +244,17 @@ impl Shard {
 
     fn go_live(&mut self, slot: SubscriberId, ticket: u64) {
         let subscriber = &mut self.subscribers[slot];
+        let since = subscriber.catch_up(ticket).and_then(|catch_up| match &catch_up.start {
+            Start::Behind(position) => Some(position.clone()),
+            Start::Newest(_) => None,
+        });
+        subscriber.is_fresh = true;
         let mut lost = Vec::new();
         for held in subscriber.subscriptions.iter_mut().filter(|h| h.ticket() == Some(ticket)) {
             if let Feed::CatchingUp { missed_unlogged: true, .. } = held.feed {
                 lost.push(held.pattern.clone());
             }
-            held.feed = Feed::Live;
+            held.feed = Feed::Live { since: since.clone() };
             self.routes.insert(&held.pattern, slot, subscriber.user.as_ref());
         }
         let before = subscriber.catch_ups.len();
@@ -300,7 +319,7 @@ impl Shard {
                 }
                 bytes += frames[before..].iter().map(Bytes::len).sum::<usize>();
                 work += WORK_PER_FRAME * (frames.len() - before);
-                if bytes >= PAGE_BYTES {
+                if bytes >= PAGE_BYTES.min(self.options.queue_bytes / 2) {
                     return Part { frames, position: place, is_all: false, work };
                 }
             }

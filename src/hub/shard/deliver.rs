@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use super::super::fanout::{Delivery, Frames};
-use super::super::outbox::Offer;
 use super::Shard;
 use super::member::Feed;
 use crate::domain::event::{Batch, Event};
@@ -56,15 +55,14 @@ impl Shard {
                     return;
                 }
                 subscriber.delivery = number;
-                let frame = frames.frame(subscriber.wire);
-                match subscriber.offer(frame, Some(Arc::clone(&live))) {
-                    Offer::Queued => subscriber.mark(slot, dirty),
-                    Offer::Overflowed => overflowed.push((slot, Arc::clone(&live))),
+                if !subscriber.push_live(frames.frame(subscriber.wire), &live) {
+                    overflowed.push(slot);
                 }
+                subscriber.mark(slot, dirty);
             });
         }
-        for (slot, refused) in overflowed {
-            self.lag(slot, Some(refused));
+        for slot in overflowed {
+            self.lag(slot);
         }
     }
 

@@ -9,10 +9,11 @@ use tokio::time::Instant;
 
 use super::super::Sink;
 use super::super::fanout::Delivery;
-use super::super::outbox::{Offer, Outbox};
+use super::super::outbox::Outbox;
 use super::catch_up::CatchUp;
 use crate::domain::channel::Pattern;
 use crate::domain::past::Wanted;
+use crate::domain::position::Position;
 use crate::domain::routes::SubscriberId;
 use crate::protocol::Wire;
 
@@ -26,6 +27,8 @@ pub(super) struct Subscriber {
     pub(super) outbox: Outbox,
     pub(super) state: State,
     pub(super) dirty: bool,
+    /// Whether a subscription went live since the socket last was free.
+    pub(super) is_fresh: bool,
     /// The last delivery this subscriber got.
     pub(super) delivery: u64,
     /// Since when the socket, which has something to take, takes nothing.
@@ -37,14 +40,13 @@ pub(super) struct Subscription {
     pub(super) feed: Feed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Feed {
-    Live,
-    /// Part of the catch-up with this ticket; whether events were missed meanwhile that no log holds.
-    CatchingUp {
-        ticket: u64,
-        missed_unlogged: bool,
+    Live {
+        /// What it had got before, as long as a part of that waits for the socket.
+        since: Option<Position>,
     },
+    /// Part of the catch-up with this ticket; whether events were missed meanwhile that no log holds.
+    CatchingUp { ticket: u64, missed_unlogged: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,21 +79,25 @@ impl Subscriber {
             outbox,
             state: State::Open,
             dirty: false,
+            is_fresh: false,
             delivery: 0,
             stalled: None,
         }
     }
 
     /// A full outbox is written out first: a burst of one batch is no sign of a slow socket.
-    pub(super) fn offer(&mut self, frame: Bytes, live: Option<Arc<Delivery>>) -> Offer {
-        let full = self.outbox.offer(frame.clone(), live.clone()) == Offer::Overflowed;
-        if !full {
-            return Offer::Queued;
-        }
-        if !self.state.is_blocked() {
+    pub(super) fn has_room(&mut self, bytes: usize) -> bool {
+        if !self.outbox.has_room(bytes) && !self.state.is_blocked() {
             self.outbox.flush(&*self.sink);
         }
-        self.outbox.offer(frame, live)
+        self.outbox.has_room(bytes)
+    }
+
+    /// Queues a live event; whether that was within the bounds.
+    pub(super) fn push_live(&mut self, frame: Bytes, live: &Arc<Delivery>) -> bool {
+        let fits = self.has_room(frame.len());
+        self.outbox.push_live(frame, Arc::clone(live));
+        fits
     }
 
     pub(super) fn mark(&mut self, slot: SubscriberId, dirty: &mut Vec<SubscriberId>) {
@@ -116,13 +122,23 @@ impl Subscriber {
 }
 
 impl Subscription {
-    pub(super) fn is_live(&self) -> bool {
-        self.feed == Feed::Live
+    pub(super) const fn is_live(&self) -> bool {
+        matches!(self.feed, Feed::Live { .. })
+    }
+
+    /// Where a live subscription must be read again from, when these frames of its subscriber are dropped.
+    pub(super) fn fallen_to<'a>(&self, dropped: &'a [Arc<Delivery>]) -> Option<&'a Position> {
+        let Feed::Live { since } = &self.feed else { return None };
+        let is_new = |live: &Delivery| match (live.logged, since) {
+            (Some(logged), Some(since)) => !since.sees(logged.xid, logged.id),
+            (logged, _) => logged.is_some(),
+        };
+        dropped.iter().find(|live| is_new(live)).and_then(|live| live.place.as_ref())
     }
 
     pub(super) const fn ticket(&self) -> Option<u64> {
         match self.feed {
-            Feed::Live => None,
+            Feed::Live { .. } => None,
             Feed::CatchingUp { ticket, .. } => Some(ticket),
         }
     }

@@ -68,7 +68,9 @@ impl Shard {
         self.answer(slot, owed, here, 0);
         let subscriber = &mut self.subscribers[slot];
         self.routes.insert(&pattern, slot, subscriber.user.as_ref());
-        subscriber.subscriptions.push(Subscription { pattern, feed: Feed::Live });
+        let since = self.position.as_ref().map(|(position, _)| position.clone());
+        subscriber.subscriptions.push(Subscription { pattern, feed: Feed::Live { since } });
+        subscriber.is_fresh = true;
     }
 
     /// `position` is where to resume as long as nothing of what follows has come.

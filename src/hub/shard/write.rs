@@ -12,12 +12,11 @@ use tokio::time::Instant;
 
 use super::super::Sink;
 use super::super::fanout::Delivery;
-use super::super::outbox::{Flush, Offer};
+use super::super::outbox::Flush;
 use super::member::State;
 use super::{Command, Key, Shard};
 use crate::domain::close::CloseReason;
 use crate::domain::message::{ResetReason, ServerMessage};
-use crate::domain::position::Position;
 use crate::domain::routes::SubscriberId;
 
 impl Shard {
@@ -31,12 +30,13 @@ impl Shard {
         if subscriber.state.is_closing() {
             return;
         }
-        match subscriber.offer(frame.clone(), None) {
-            Offer::Queued => subscriber.mark(slot, &mut self.dirty),
-            Offer::Overflowed => {
-                self.lag(slot, None);
-                self.queue_or_give_up(slot, frame);
-            }
+        if !subscriber.has_room(frame.len()) {
+            self.lag(slot);
+        }
+        if self.subscribers[slot].has_room(frame.len()) {
+            self.insist(slot, frame);
+        } else {
+            self.give_up(slot);
         }
     }
 
@@ -44,43 +44,38 @@ impl Shard {
     pub(super) fn insist(&mut self, slot: SubscriberId, frame: Bytes) {
         let subscriber = &mut self.subscribers[slot];
         if !subscriber.state.is_closing() {
-            subscriber.outbox.insist(frame);
+            subscriber.outbox.push(frame);
             subscriber.mark(slot, &mut self.dirty);
         }
     }
 
-    fn queue_or_give_up(&mut self, slot: SubscriberId, frame: Bytes) {
-        let subscriber = &mut self.subscribers[slot];
-        match subscriber.offer(frame, None) {
-            Offer::Queued => subscriber.mark(slot, &mut self.dirty),
-            Offer::Overflowed => self.give_up(slot),
-        }
-    }
-
     /// The bound is reached: the live events that wait are dropped, to be read again once the socket takes more.
-    pub(super) fn lag(&mut self, slot: SubscriberId, refused: Option<Arc<Delivery>>) {
+    pub(super) fn lag(&mut self, slot: SubscriberId) {
         let subscriber = &mut self.subscribers[slot];
         if subscriber.state.is_closing() {
             return;
         }
-        let mut dropped = subscriber.outbox.drop_live();
-        dropped.extend(refused);
-        if let Some(place) = dropped.iter().find_map(|live| live.place.clone()) {
-            self.fall_back(slot, place);
-        }
-        let unlogged = dropped.iter().filter(|live| live.place.is_none());
+        let dropped = subscriber.outbox.drop_live();
+        self.fall_back(slot, &dropped);
+        let unlogged = dropped.iter().filter(|live| live.logged.is_none());
         self.admit_loss(slot, &unlogged.map(Arc::as_ref).collect::<Vec<_>>());
         self.subscribers[slot].mark(slot, &mut self.dirty);
     }
 
-    /// Every live subscription is to be caught up from this place on.
-    fn fall_back(&mut self, slot: SubscriberId, place: Position) {
-        let position = self.history.id(&place);
-        let ticket = self.catch_up_live(slot, place);
-        for pattern in self.subscribers[slot].wanted(ticket).patterns {
-            let message = ServerMessage::Lagged { pattern, position: position.clone() };
-            let frame = self.subscribers[slot].wire.message(&message);
-            self.insist(slot, frame);
+    /// Every live subscription is to be caught up, from what it misses first.
+    fn fall_back(&mut self, slot: SubscriberId, dropped: &[Arc<Delivery>]) {
+        let place = |shard: &Self| {
+            let mut held = shard.subscribers[slot].subscriptions.iter();
+            held.find_map(|held| held.fallen_to(dropped).cloned())
+        };
+        while let Some(place) = place(self) {
+            let position = self.history.id(&place);
+            let ticket = self.catch_up_live(slot, &place, dropped);
+            for pattern in self.subscribers[slot].wanted(ticket).patterns {
+                let message = ServerMessage::Lagged { pattern, position: position.clone() };
+                let frame = self.subscribers[slot].wire.message(&message);
+                self.insist(slot, frame);
+            }
         }
     }
 
@@ -104,8 +99,11 @@ impl Shard {
             return;
         }
         // A queue that has no room for it will not drain in time either.
-        if subscriber.offer(subscriber.wire.close(reason), None) == Offer::Overflowed {
-            subscriber.outbox.replace(subscriber.wire.close(reason));
+        let frame = subscriber.wire.close(reason);
+        if subscriber.has_room(frame.len()) {
+            subscriber.outbox.push(frame);
+        } else {
+            subscriber.outbox.replace(frame);
         }
         subscriber.state = subscriber.state.closing();
         subscriber.mark(slot, &mut self.dirty);
@@ -145,12 +143,12 @@ impl Shard {
         let slots: Vec<_> = self.blocked.iter().copied().collect();
         for slot in slots {
             let subscriber = &self.subscribers[slot];
-            let waits = subscriber.outbox.oldest().map(|since| now.duration_since(since.into()));
+            let waits = subscriber.outbox.oldest().map(|since| now.duration_since(since));
             let stalled = subscriber.stalled.map(|since| now.duration_since(since));
             if stalled.is_some_and(|stalled| stalled >= self.options.patience) {
                 self.give_up(slot);
             } else if waits.is_some_and(|waits| waits >= self.options.queue_age) {
-                self.lag(slot, None);
+                self.lag(slot);
             }
         }
     }

@@ -1,0 +1,74 @@
+//! The seam between past and live, against a model of the database: whatever the sockets take, wherever clients
+//! come back to, each of them gets every event once, and the versions of a row rise.
+
+mod model;
+mod socket;
+
+use std::time::Duration;
+
+use model::Model;
+use tokio::time::sleep;
+
+#[tokio::test]
+async fn every_client_gets_every_event_once_whatever_happens_to_its_socket() {
+    let seeds = std::env::var("SEED").map_or(1..=300, |seed| {
+        let seed = seed.parse().expect("SEED is a number");
+        seed..=seed
+    });
+    for seed in seeds {
+        let mut model = Model::new(seed);
+        model.join_clients(3).await;
+        for _ in 0..400 {
+            model.step().await;
+        }
+        model.finish().await;
+    }
+}
+
+/// In the fake time of this test, whoever waits makes it pass.
+#[tokio::test(start_paused = true)]
+async fn a_slow_socket_is_caught_up_and_one_that_takes_nothing_is_given_up() {
+    let mut model = Model::new(7);
+    model.join_clients(3).await;
+    let (stuck, slow, good) = (0, 1, 2);
+    for client in [stuck, slow] {
+        model.clients[client].socket.give_room(Some(0));
+    }
+    for _ in 0..3 {
+        model.write_alone();
+    }
+    model.read_all().await;
+    model.expect_all(good).await;
+
+    while !model.clients[slow].is_told("lagged") {
+        sleep(Duration::from_secs(1)).await;
+        model.clients[slow].socket.give_room(Some(1));
+    }
+    model.write_alone();
+    model.read_all().await;
+    model.clients[slow].socket.give_room(None);
+    model.expect_all(slow).await;
+    assert!(!model.clients[slow].socket.is_over());
+
+    while !model.clients[stuck].socket.is_over() {
+        sleep(Duration::from_secs(1)).await;
+    }
+    model.expect_all(good).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_log_holds_and_a_slow_socket_misses_is_admitted() {
+    let mut model = Model::new(3);
+    model.join_clients(1).await;
+    model.clients[0].socket.give_room(Some(0));
+    for _ in 0..20 {
+        model.publish_unlogged().await;
+    }
+    model.write_alone();
+    model.read_all().await;
+    sleep(Duration::from_secs(10)).await;
+    model.clients[0].socket.give_room(None);
+    model.expect_all(0).await;
+    assert!(model.clients[0].is_told("reset all not_logged"));
+    assert!(!model.clients[0].is_told("reset row:* not_logged"));
+}
