@@ -56,6 +56,8 @@ async fn what_was_missed_follows_the_answer_and_then_comes_what_is_new() {
 async fn a_node_that_never_saw_the_events_reads_them_from_the_log() {
     let world = world().await;
     let after = seen_one(&world).await;
+    // More than a node reads in advance when it starts.
+    world.sql("insert into secret select n, 'eve' from generate_series(100, 12000) n").await;
     world.sql("insert into item select n from generate_series(2, 1000) n").await;
     world.sql("insert into secret values (1, 'ben'), (2, 'ana')").await;
 
@@ -76,6 +78,131 @@ async fn a_node_that_never_saw_the_events_reads_them_from_the_log() {
     let ok = again.resume("item:*", id(&changes[500])).await;
     assert_eq!(ok["replayed"], 499, "{ok}");
     assert_eq!(rows(&again.changes(499).await), (503..=1001).collect::<Vec<_>>());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_remembers_what_was_before() {
+    let world = world().await;
+    let after = seen_one(&world).await;
+    world.sql("insert into item select n from generate_series(2, 50) n").await;
+    let node = world.another_node().await;
+    // Nobody could read it from the log any more.
+    world.sql("truncate rowcast.event").await;
+    let mut client = world.client_of(&node, "ana").await;
+    let ok = client.resume("items", &after).await;
+    assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(49)), "{ok}");
+    assert_eq!(rows(&client.changes(49).await), (2..=50).collect::<Vec<_>>());
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_was_missed_only_the_newest_change_of_each_row_comes_where_that_is_asked_for() {
+    let world = world().await;
+    let after = seen_one(&world).await;
+    world
+        .sql(
+            "insert into item values (2), (3), (4);
+             update item set version = 5 where id in (1, 2);
+             delete from item where id in (3, 1);
+             update item set version = 6 where id = 2;
+             select rowcast.emit('items', 'done')",
+        )
+        .await;
+    let mut memory = world.client("ana").await;
+    let node = world.another_node().await;
+    // More than this node reads in advance when it starts: it has to ask the log.
+    world.sql("insert into secret select n, 'eve' from generate_series(100, 12000) n").await;
+    let log = world.another_node().await;
+    for client in [
+        &mut memory,
+        &mut world.client_of(&node, "ana").await,
+        &mut world.client_of(&log, "ana").await,
+    ] {
+        let request =
+            json!({ "type": "subscribe", "channel": "items", "after": after, "compact": true });
+        let ok = client.ask(request).await;
+        assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(4)), "{ok}");
+        let changes = client.changes(4).await;
+        let what = |change: &Value| {
+            (change["op"].as_str().unwrap().to_owned(), change["key"]["id"].as_i64())
+        };
+        let changes: Vec<_> = changes.iter().map(what).collect();
+        let expected =
+            [("insert", Some(4)), ("delete", Some(1)), ("update", Some(2)), ("done", None)];
+        assert_eq!(changes, expected.map(|(op, id)| (op.to_owned(), id)));
+    }
+    node.stop().await;
+    log.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_events_come_first_where_they_are_asked_for() {
+    let world = world().await;
+    let early = seen_one(&world).await;
+    world.sql("insert into item select n from generate_series(2, 30) n; insert into secret values (1, 'ben')").await;
+    let mut witness = world.subscriber("ana", &["items"]).await;
+    world.sql("insert into item values (31)").await;
+    witness.next().await;
+
+    let mut client = world.client("ana").await;
+    let history = |count| json!({ "type": "subscribe", "channel": "items", "history": count });
+    let ok = client.ask(history(5)).await;
+    assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(5)), "{ok}");
+    let changes = client.changes(5).await;
+    assert_eq!(rows(&changes), [27, 28, 29, 30, 31]);
+    world.sql("insert into item values (32)").await;
+    assert_eq!(rows(&client.changes(1).await), [32]);
+
+    // Cut in the middle of them, or before the first, a client misses nothing.
+    for (after, first) in [(id(&changes[1]), 29), (ok["position"].as_str().unwrap(), 27)] {
+        let mut again = world.client("ana").await;
+        let ok = again.resume("items", after).await;
+        assert_eq!(ok["replayed"], 33 - first, "{ok}");
+        let missed = again.changes(usize::try_from(33 - first).unwrap()).await;
+        assert_eq!(rows(&missed), (first..=32).collect::<Vec<_>>());
+    }
+    let ok = client.ask(history(1000)).await;
+    assert_eq!(ok["replayed"], 32, "{ok}");
+    assert_eq!(rows(&client.changes(32).await), (1..=32).collect::<Vec<_>>());
+
+    // Resuming is possible, so nothing else is sent; and where it is not, the last events come instead.
+    let both = |after: &str| json!({ "type": "subscribe", "channel": "items", "after": after, "history": 2 });
+    assert_eq!(client.ask(both(&early)).await["replayed"], 31);
+    client.changes(31).await;
+    let ok = client.ask(both("nonsense")).await;
+    assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(false), &json!(2)), "{ok}");
+    assert_eq!(client.next().await["reason"], "bad_position");
+    assert_eq!(rows(&client.changes(2).await), [31, 32]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_was_pruned_is_said_and_one_above_the_floor_is_not() {
+    let world = world().await;
+    let old = seen_one(&world).await;
+    world.sql("insert into item select n from generate_series(2, 9) n").await;
+    let young = {
+        let mut client = world.client("ana").await;
+        client.resume("items", &old).await;
+        id(client.changes(8).await.last().unwrap()).to_owned()
+    };
+    world
+        .sql(
+            "insert into secret select n, 'eve' from generate_series(100, 12000) n;
+             with gone as (delete from rowcast.event where id <= 9 returning xid)
+             update rowcast.floor set xid = (select (max(xid::text::int8) + 1)::text::xid8 from gone)",
+        )
+        .await;
+    let node = world.another_node().await;
+    let mut client = world.client_of(&node, "ana").await;
+    let ok = client.resume("items", &old).await;
+    assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(false), &json!(0)), "{ok}");
+    let reset = client.next().await;
+    assert_eq!(reset, json!({ "type": "reset", "channel": "items", "reason": "pruned" }));
+    world.sql("insert into item values (10)").await;
+    assert_eq!(rows(&client.changes(1).await), [10]);
+    let ok = client.resume("items", &young).await;
+    assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(1)), "{ok}");
     node.stop().await;
 }
 

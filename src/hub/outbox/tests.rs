@@ -1,3 +1,5 @@
+//! What arrives of what is queued, whatever the socket takes.
+
 use std::pin::Pin;
 use std::sync::Mutex;
 

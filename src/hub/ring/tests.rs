@@ -1,3 +1,5 @@
+//! Which stretches a position gets.
+
 use super::*;
 use crate::domain::event::Logged;
 
