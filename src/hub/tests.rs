@@ -72,3 +72,31 @@ async fn what_no_log_holds_and_a_slow_socket_misses_is_admitted() {
     assert!(model.clients[0].is_told("reset all not_logged"));
     assert!(!model.clients[0].is_told("reset row:* not_logged"));
 }
+
+#[tokio::test]
+async fn a_crowd_that_comes_back_is_served_from_memory_and_gives_way_to_what_is_live() {
+    let mut model = Model::remembering_all(5);
+    model.join_clients(1).await;
+    let live = 0;
+    let start = model.clients[live].places();
+    for _ in 0..500 {
+        model.write_alone();
+    }
+    model.read_all().await;
+    model.expect_all(live).await;
+
+    let crowd = 300;
+    model.join_idle(crowd).await;
+    for client in 1..=crowd {
+        model.clients[client].resume(&start).await;
+    }
+    model.write_alone();
+    model.read_all().await;
+    model.expect_all(live).await;
+    let served = (1..=crowd).filter(|client| model.clients[*client].is_told("ok")).count();
+    assert!(served < crowd / 2, "{served} of {crowd} were served before a live event was");
+    for client in 1..=crowd {
+        model.expect_all(client).await;
+    }
+    assert_eq!(model.pages_read(), 0, "the log was not asked");
+}

@@ -1,6 +1,7 @@
 //! A database of versioned rows, nodes that read it at their own pace, and clients that move between them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub(super) struct Model {
     /// The newest version of each row, committed or not; who changes a row locks it.
     versions: BTreeMap<u64, i32>,
     log: Log,
+    pages: Arc<AtomicUsize>,
     nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
 }
@@ -58,23 +60,32 @@ pub(super) struct Client {
 }
 
 impl Model {
+    /// Two nodes with little memory, so that the log is asked often.
     pub(super) fn new(seed: u64) -> Self {
-        let log = Log::default();
+        Self::with(seed, 400, [2_000, 20_000])
+    }
+
+    pub(super) fn remembering_all(seed: u64) -> Self {
+        Self::with(seed, 100_000, [usize::MAX; 2])
+    }
+
+    fn with(seed: u64, queue_bytes: usize, recent_bytes: [usize; 2]) -> Self {
+        let (log, pages) = (Log::default(), Arc::default());
         let start = Position::complete(Arc::new(Snapshot::below(1)));
         let node = |recent_bytes| Node {
             hub: Hub::start(
                 HubOptions {
-                    queue_bytes: 400,
+                    queue_bytes,
                     queue_age: Duration::from_secs(5),
                     patience: Duration::from_secs(30),
                     recent_bytes,
                 },
-                Arc::new(ModelLog(Arc::clone(&log))),
+                Arc::new(ModelLog { log: Arc::clone(&log), pages: Arc::clone(&pages) }),
             ),
             position: start.clone(),
             rest: Vec::new(),
         };
-        let nodes = vec![node(2_000), node(20_000)];
+        let nodes = recent_bytes.map(node).into();
         Self {
             dice: seed,
             seed,
@@ -83,6 +94,7 @@ impl Model {
             open: Vec::new(),
             versions: BTreeMap::new(),
             log,
+            pages,
             nodes,
             clients: Vec::new(),
         }
@@ -95,7 +107,8 @@ impl Model {
             node.hub.publish(Batch { events: Vec::new(), position, token }).await;
         }
         for number in 0..count {
-            let mut client = self.join(number % 2, BTreeMap::new(), self.seed).await;
+            let mut client = self.connect(number % 2).await;
+            client.resume(&BTreeMap::new()).await;
             while client.last.len() < PATTERNS.len() {
                 let changed = client.socket.changed();
                 for line in client.socket.take_lines() {
@@ -111,19 +124,26 @@ impl Model {
         }
     }
 
-    async fn join(&self, node: usize, last: BTreeMap<&'static str, String>, seed: u64) -> Client {
+    async fn connect(&self, node: usize) -> Client {
         let socket = Arc::new(Socket::default());
         let sink = Arc::clone(&socket);
         let subscriber = self.nodes[node].hub.join(sink, &Lines).await.unwrap();
-        for pattern in PATTERNS {
-            let after = last
-                .get(pattern)
-                .map(|id| After { id: id.as_str().into(), position: Ok(position(id)) });
-            let past = Past { after, ..Past::default() };
-            subscriber.subscribe(Pattern::parse(pattern).unwrap(), None, past).await;
-        }
         let (seen, newest, told) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        let (last, seed) = (BTreeMap::new(), self.seed);
         Client { socket, subscriber, node, last, seen, newest, told, seed }
+    }
+
+    /// Clients that have connected to the first node and subscribed to nothing.
+    pub(super) async fn join_idle(&mut self, count: usize) {
+        for _ in 0..count {
+            let client = self.connect(0).await;
+            self.clients.push(client);
+        }
+    }
+
+    /// How often the log was asked.
+    pub(super) fn pages_read(&self) -> usize {
+        self.pages.load(Ordering::Relaxed)
     }
 
     /// One random thing.
@@ -190,11 +210,10 @@ impl Model {
 
     pub(super) fn write_alone(&mut self) {
         self.begin();
-        for _ in 0..20 {
+        while self.open[0].1.len() < 5 {
             self.change();
         }
         let (_, rows) = self.open.pop().unwrap();
-        assert!(!rows.is_empty());
         self.log.lock().unwrap().extend(rows);
     }
 
@@ -264,7 +283,8 @@ impl Model {
         let (client, node) = (self.roll(self.clients.len()), self.roll(2));
         self.clients[client].take();
         let last = self.clients[client].last.clone();
-        let back = self.join(node, last, self.seed).await;
+        let back = self.connect(node).await;
+        back.resume(&last).await;
         let client = &mut self.clients[client];
         client.node = node;
         client.socket = back.socket;
@@ -321,6 +341,22 @@ impl Client {
         }
     }
 
+    /// Subscribes, behind these events where there are any.
+    pub(super) async fn resume(&self, last: &BTreeMap<&'static str, String>) {
+        for pattern in PATTERNS {
+            let after = last
+                .get(pattern)
+                .map(|id| After { id: id.as_str().into(), position: Ok(position(id)) });
+            let past = Past { after, ..Past::default() };
+            self.subscriber.subscribe(Pattern::parse(pattern).unwrap(), None, past).await;
+        }
+    }
+
+    /// Where it would resume.
+    pub(super) fn places(&self) -> BTreeMap<&'static str, String> {
+        self.last.clone()
+    }
+
     pub(super) fn is_told(&mut self, what: &str) -> bool {
         self.take();
         self.told.iter().any(|line| line.starts_with(what))
@@ -328,12 +364,16 @@ impl Client {
 }
 
 /// The log, read in pages of three.
-struct ModelLog(Log);
+struct ModelLog {
+    log: Log,
+    pages: Arc<AtomicUsize>,
+}
 
 impl History for ModelLog {
     fn read(&self, request: Request) {
         let Start::Behind(from) = &request.start else { unreachable!("nobody asks for it") };
-        let log = self.0.lock().unwrap();
+        self.pages.fetch_add(1, Ordering::Relaxed);
+        let log = self.log.lock().unwrap();
         let mut page = Page { from: from.clone(), events: Vec::new(), position: from.clone() };
         let mut messages = 0;
         let mut position = from.clone();
