@@ -33,8 +33,18 @@ pub struct ScratchOptions {
 pub struct ScratchCluster {
     folder: PathBuf,
     port: u16,
-    version: u32,
+    binaries: ServerBinaries,
+    account: Account,
     watchdog: Child,
+}
+
+/// How a server goes down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopMode {
+    /// Sessions are ended, and everything is written.
+    Fast,
+    /// As in a crash: what was not written yet is gone.
+    Immediate,
 }
 
 impl ScratchCluster {
@@ -67,7 +77,25 @@ impl ScratchCluster {
 
     /// The major version of the server.
     pub const fn version(&self) -> u32 {
-        self.version
+        self.binaries.version
+    }
+
+    /// Takes the server down in this way and starts it again, on the same port.
+    pub async fn restart(&self, mode: StopMode) -> Result<(), ScratchError> {
+        let mode = match mode {
+            StopMode::Fast => "--mode=fast",
+            StopMode::Immediate => "--mode=immediate",
+        };
+        let mut restart = self.site().command(&self.binaries.program("pg_ctl"));
+        restart.args(["restart", "--wait", "--silent", "--timeout=60", mode, "--pgdata"]);
+        restart.arg(self.site().data()).arg("--log").arg(self.folder.join("log"));
+        tokio::task::spawn_blocking(move || run(restart))
+            .await
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    fn site(&self) -> Site<'_> {
+        Site { folder: &self.folder, binaries: &self.binaries, account: &self.account }
     }
 
     /// Stops the server, removes its files and waits until both are done. Dropping does the same without waiting.
@@ -85,7 +113,7 @@ impl ScratchCluster {
         let watchdog = site.watchdog()?;
         site.initdb(options)?;
         let port = site.start_on_a_free_port(options)?;
-        Ok(Self { folder: folder.keep(), port, version: binaries.version, watchdog })
+        Ok(Self { folder: folder.keep(), port, binaries, account, watchdog })
     }
 }
 

@@ -5,6 +5,7 @@ mod harness;
 mod awkward_rows;
 mod capture;
 mod connect;
+mod crash;
 mod delivery;
 mod hostile;
 mod install;

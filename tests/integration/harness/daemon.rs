@@ -25,14 +25,14 @@ pub struct World {
 impl World {
     /// A daemon that lets every user subscribe to everything but other users' own channels.
     pub async fn start() -> Self {
-        Self::with(r#"policy = [{ channel = "*", allow = ["subscribe"] }]"#).await
+        Self::with(OPEN).await
     }
 
     /// The same, on a database in which this has been done before it starts.
     pub async fn after(sql: &str) -> Self {
         let db = Database::migrated().await;
         db.batch_execute(sql).await;
-        Self::on(db, r#"policy = [{ channel = "*", allow = ["subscribe"] }]"#).await
+        Self::on(db, OPEN).await
     }
 
     /// A daemon with this configuration, beside the database and the key.
@@ -40,7 +40,8 @@ impl World {
         Self::on(Database::migrated().await, settings).await
     }
 
-    async fn on(db: Database, settings: &str) -> Self {
+    /// A daemon with this configuration on this database.
+    pub async fn on(db: Database, settings: &str) -> Self {
         let config = config(db.url(), settings);
         let daemon = Daemon::start(&config, None).await.expect("the daemon starts");
         Self { db, daemon, config }
@@ -225,6 +226,9 @@ impl Client {
         changes
     }
 }
+
+/// Everybody may subscribe to everything but other users' own channels.
+pub const OPEN: &str = r#"policy = [{ channel = "*", allow = ["subscribe"] }]"#;
 
 pub const SECRET: &str = "a secret of the tests, 32 bytes or more";
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{OnceLock, mpsc};
 
 use rowcast::postgres::migrations::migrate;
+use rowcast::postgres::scratch::ScratchCluster;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
@@ -25,6 +26,13 @@ impl Database {
     /// The schema `rowcast` in it, as the real migrator makes it.
     pub async fn migrated() -> Self {
         Self::from_template(template().await).await
+    }
+
+    /// The same on a server of the test's own, which it may restart.
+    pub async fn alone(cluster: &ScratchCluster) -> Self {
+        let mut client = connect(&cluster.url("postgres")).await;
+        migrate(&mut client).await.expect("a fresh database can be migrated");
+        Self { name: String::new(), url: cluster.url("postgres") }
     }
 
     pub fn name(&self) -> &str {
@@ -81,6 +89,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if self.name.is_empty() {
+            return;
+        }
         // Nobody waits for it: the server goes away with the process in any case.
         let _ = janitor().send(std::mem::take(&mut self.name));
     }

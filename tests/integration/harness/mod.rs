@@ -21,7 +21,7 @@ mod programs;
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
 #[allow(unused_imports, reason = "as above")]
-pub use daemon::{Client, World};
+pub use daemon::{Client, OPEN, World};
 pub use database::Database;
 #[allow(unused_imports, reason = "as above")]
 pub use demo::Demo;
