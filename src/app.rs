@@ -25,7 +25,7 @@ use crate::ingest::Ingest;
 use crate::ingest::pace::Wake;
 use crate::lifecycle::Health;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
-use crate::postgres::identity::Identity;
+use crate::postgres::identity::{EpochPolicy, Identity};
 use crate::session::{Services, Share};
 use crate::transport::accept::{self, Limits};
 use crate::transport::origin::{BadOrigin, Origins};
@@ -39,7 +39,9 @@ pub struct Daemon {
     stop: CancellationToken,
     sockets: TaskTracker,
     servers: TaskTracker,
-    ingest: tokio::task::JoinHandle<std::convert::Infallible>,
+    ingest: tokio::task::JoinHandle<()>,
+    /// Ends `ingest`, after the sockets.
+    unfollow: CancellationToken,
 }
 
 impl Daemon {
@@ -64,7 +66,9 @@ impl Daemon {
             share: Share::new(messages_per_minute(config)),
         });
         let (health, watched) = watch::channel(Health::Starting);
-        let ingest = tokio::spawn(ingest(config, &hub, &health, identity)?.run());
+        let unfollow = CancellationToken::new();
+        let ingest = ingest(config, &hub, &health, identity)?.run(unfollow.clone());
+        let ingest = tokio::spawn(ingest);
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
         let limits = accept_limits(config);
         if let Some(private) = private {
@@ -72,14 +76,14 @@ impl Daemon {
             servers.spawn(accept::serve(private, routes, limits, stop.clone()));
         }
         let is_private = config.server.private_listen.is_some();
-        wait_until_ready(watched.clone()).await;
+        wait_until_ready(watched.clone()).await?;
         let origins = Origins::parse(&config.server.allowed_origins)?;
         let sockets = TaskTracker::new();
         let health_here = (!is_private).then(|| watched.clone());
         let routes = Routes { services, origins, health: health_here, sockets: sockets.clone() };
         let routes = transport::public(&routes, extra);
         servers.spawn(accept::serve(public, routes, limits, stop.clone()));
-        Ok(Self { address, hub, health, stop, sockets, servers, ingest })
+        Ok(Self { address, hub, health, stop, sockets, servers, ingest, unfollow })
     }
 
     /// Where clients connect.
@@ -91,7 +95,8 @@ impl Daemon {
     pub async fn stop(self) {
         self.health.send_replace(Health::Draining);
         self.stop.cancel();
-        self.ingest.abort();
+        self.unfollow.cancel();
+        let _ = timeout(FAREWELL, self.ingest).await;
         let _ = timeout(DRAIN, self.hub.drain()).await;
         self.sockets.close();
         let _ = timeout(FAREWELL, self.sockets.wait()).await;
@@ -110,6 +115,8 @@ pub enum StartError {
     Address(#[source] io::Error),
     #[error(transparent)]
     Auth(#[from] AuthError),
+    #[error("{0}")]
+    Refused(String),
     #[error("server.allowed_origins")]
     Origin(#[from] BadOrigin),
     #[error(transparent)]
@@ -135,8 +142,13 @@ fn ingest(
         config::Wake::Notify => Wake::Notify,
         config::Wake::Poll => Wake::Poll,
     };
+    let epoch_policy = match config.database.epoch_policy {
+        config::EpochPolicy::Strict => EpochPolicy::Strict,
+        config::EpochPolicy::Trust => EpochPolicy::Trust,
+    };
     let (hub, health) = (hub.clone(), health.clone());
-    Ok(Ingest { database, listen, wake, fallback: FALLBACK, hub, health, identity })
+    let fallback = FALLBACK;
+    Ok(Ingest { database, listen, wake, fallback, epoch_policy, hub, health, identity })
 }
 
 fn hub_options(config: &Config) -> HubOptions {
@@ -166,9 +178,13 @@ fn accept_limits(config: &Config) -> Limits {
     }
 }
 
-async fn wait_until_ready(mut health: watch::Receiver<Health>) {
+async fn wait_until_ready(mut health: watch::Receiver<Health>) -> Result<(), StartError> {
+    let settled = |health: &Health| matches!(health, Health::Ready | Health::Refused(_));
     // Ingest holds the sender for as long as the daemon lives.
-    let _ = health.wait_for(Health::is_ready).await;
+    match health.wait_for(settled).await.as_deref() {
+        Ok(Health::Refused(why)) => Err(StartError::Refused(why.clone())),
+        _ => Ok(()),
+    }
 }
 
 /// Whatever happens to notifications, no change waits longer than this.

@@ -15,6 +15,8 @@ pub enum Health {
     Ready,
     /// The database is away; why.
     Degraded(String),
+    /// It can't be followed as things are set up; why.
+    Refused(String),
     /// Somebody asked the daemon to stop.
     Draining,
 }

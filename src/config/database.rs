@@ -16,6 +16,14 @@ pub struct DatabaseConfig {
     pub listen_url_file: Option<String>,
     pub pool_size: usize,
     pub wake: Wake,
+    pub epoch_policy: EpochPolicy,
+}
+
+/// What becomes of event ids when another server takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EpochPolicy {
+    Strict,
+    Trust,
 }
 
 /// How a sleeping daemon learns that something was committed.
@@ -40,6 +48,8 @@ impl DatabaseConfig {
         visitor.field("listen_url_file", LISTEN_URL_FILE, &mut self.listen_url_file);
         visitor.field("pool_size", POOL_SIZE, &mut Count(&mut self.pool_size, 1..=1_000));
         visitor.field("wake", WAKE, &mut Choice(&mut self.wake, WAKES));
+        let policy = &mut Choice(&mut self.epoch_policy, EPOCH_POLICIES);
+        visitor.field("epoch_policy", EPOCH_POLICY, policy);
     }
 }
 
@@ -52,6 +62,7 @@ impl Default for DatabaseConfig {
             listen_url_file: None,
             pool_size: 8,
             wake: Wake::Auto,
+            epoch_policy: EpochPolicy::Strict,
         }
     }
 }
@@ -95,6 +106,9 @@ pub(super) fn read_urls(
 const WAKES: &[(&str, Wake)] =
     &[("auto", Wake::Auto), ("notify", Wake::Notify), ("poll", Wake::Poll)];
 
+const EPOCH_POLICIES: &[(&str, EpochPolicy)] =
+    &[("strict", EpochPolicy::Strict), ("trust", EpochPolicy::Trust)];
+
 const URL: &str = "Connection string: several hosts, sslmode and sslrootcert as in libpq. DATABASE_URL overrides it.";
 const URL_FILE: &str = "File that holds the connection string, instead of url.";
 const LISTEN_URL: &str =
@@ -102,3 +116,4 @@ const LISTEN_URL: &str =
 const LISTEN_URL_FILE: &str = "File that holds listen_url.";
 const POOL_SIZE: &str = "Connections for queries, beside the one that listens.";
 const WAKE: &str = "auto, notify, or poll: never a NOTIFY in the application's transactions.";
+const EPOCH_POLICY: &str = "After a fail-over: strict tells every client to start over; trust goes on, for synchronous replication only.";

@@ -34,7 +34,7 @@ pub use auth::{AuthConfig, AuthKey};
 pub use authorize::AuthorizeConfig;
 pub use bridge::BridgeConfig;
 pub use cluster::ClusterConfig;
-pub use database::{DatabaseConfig, Wake};
+pub use database::{DatabaseConfig, EpochPolicy, Wake};
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Place};
 pub use limits::LimitsConfig;

@@ -4,6 +4,7 @@
 //! were handed to the hub, and it survives the connection; what is committed while the database is out of reach
 //! is read once it is back.
 
+mod follower;
 pub mod pace;
 mod payload;
 
@@ -12,22 +13,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
 
-use crate::domain::event::Event;
 use crate::domain::message::{ResetReason, SystemEvent};
 use crate::domain::position::Position;
 use crate::domain::template::Template;
 use crate::hub::Hub;
 use crate::lifecycle::Health;
 use crate::postgres::connect::{ConnectError, Target};
-use crate::postgres::event_log::{EventLog, ReadError, unlogged_token};
-use crate::postgres::identity::{Epoch, Identity};
-use crate::postgres::listener::{ListenError, Listener, Signal};
+use crate::postgres::event_log::{EventLog, ReadError};
+use crate::postgres::identity::{Epoch, EpochPolicy, Identity};
+use crate::postgres::listener::{ListenError, Listener};
 use crate::postgres::migrations::{self, MigrateError};
-use pace::{Next, Pace, Wake};
-use payload::Payload;
+use follower::Follower;
+use pace::{Pace, Wake};
 
 pub struct Ingest {
     /// Where the log is read.
@@ -37,6 +38,7 @@ pub struct Ingest {
     pub wake: Wake,
     /// Between reads of a daemon that sleeps and is not woken.
     pub fallback: Duration,
+    pub epoch_policy: EpochPolicy,
     pub hub: Hub,
     pub health: watch::Sender<Health>,
     /// For whoever has to read tokens.
@@ -44,37 +46,78 @@ pub struct Ingest {
 }
 
 impl Ingest {
-    /// Follows the database for ever, through every loss of the connection.
-    pub async fn run(self) -> Infallible {
+    /// Follows the database through every loss of the connection, until it is told to stop.
+    pub async fn run(self, stop: CancellationToken) {
         let mut progress = Progress::default();
         let mut attempt = 0;
         loop {
-            let error = match self.follow(&mut progress, &mut attempt).await {
-                Ok(never) => match never {},
+            let error = match self.follow(&mut progress, &mut attempt, &stop).await {
+                Ok(Stopped) => return,
                 Err(error) => error,
             };
-            self.report(&error).await;
-            tokio::time::sleep(backoff(attempt)).await;
+            let refused = error.is_hopeless() && progress.epoch.is_none();
+            self.report(&error, refused).await;
+            let pause = sleep(backoff(attempt));
+            if refused || stop.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
             attempt += 1;
         }
     }
 
-    /// LISTEN first, then read: what is committed after the read is announced, what was before is read.
     async fn follow(
         &self,
         progress: &mut Progress,
         attempt: &mut u32,
-    ) -> Result<Infallible, IngestError> {
-        let mut listener = Listener::connect(&self.listen).await?;
-        let client = self.database.connect_spawned().await?;
-        migrations::check(&client).await?;
-        let identity = Arc::new(Identity::read(&client).await.map_err(ReadError::from)?);
-        self.identity.send_replace(Some(Arc::clone(&identity)));
-        let mut follower = self.follower(client, identity, progress).await?;
-        follower.read().await?;
+        stop: &CancellationToken,
+    ) -> Result<Stopped, IngestError> {
+        let connecting = Box::pin(self.connect(progress));
+        let Some(connected) = stop.run_until_cancelled(connecting).await else {
+            return Ok(Stopped);
+        };
+        let (mut listener, mut follower) = connected?;
         self.ready().await;
         *attempt = 0;
-        follower.follow(&mut listener).await
+        let timeline = follower.identity.epoch().timeline;
+        let following = async {
+            tokio::select! {
+                lost = follower.follow(&mut listener) => lost,
+                superseded = self.watch_for_successor(timeline) => superseded,
+            }
+        };
+        match stop.run_until_cancelled(following).await {
+            Some(Err(error)) => Err(error),
+            Some(Ok(never)) => match never {},
+            // Whoever sleeps beside this node is woken and takes over at once.
+            None => Ok(listener.release().await.map(|()| Stopped)?),
+        }
+    }
+
+    /// LISTEN first, then read: what is committed after the read is announced, what was before is read.
+    async fn connect<'a>(
+        &'a self,
+        progress: &'a mut Progress,
+    ) -> Result<(Listener, Follower<'a>), IngestError> {
+        let mut listener = Listener::connect(&self.listen).await?;
+        let client = self.database.connect_spawned().await?;
+        listener.prove(&client, &self.listen).await?;
+        migrations::check(&client).await?;
+        let identity = Identity::read(&client, self.epoch_policy).await.map_err(ReadError::from)?;
+        let identity = Arc::new(identity);
+        self.identity.send_replace(Some(Arc::clone(&identity)));
+        let mut follower = self.follower(client, identity, progress).await?;
+        follower.read(&listener).await?;
+        Ok((listener, follower))
+    }
+
+    /// A primary that was cut off and replaced still answers; nothing committed there is of any worth.
+    async fn watch_for_successor(&self, timeline: u32) -> Result<Infallible, IngestError> {
+        loop {
+            sleep(SUCCESSOR_LOOKED_FOR_EVERY).await;
+            if self.listen.newest_timeline().await.is_some_and(|newest| newest > timeline) {
+                return Err(IngestError::Superseded);
+            }
+        }
     }
 
     async fn follower<'a>(
@@ -85,7 +128,7 @@ impl Ingest {
     ) -> Result<Follower<'a>, IngestError> {
         let epoch = identity.epoch();
         let log = EventLog::new(client, Arc::clone(&identity)).await?;
-        if progress.epoch.is_some_and(|known| known != epoch) {
+        if progress.epoch.is_some_and(|known| !identity.continues(known)) {
             progress.position = None;
             self.hub.forget(ResetReason::Epoch).await;
         }
@@ -108,8 +151,12 @@ impl Ingest {
         }
     }
 
-    async fn report(&self, error: &IngestError) {
+    async fn report(&self, error: &IngestError, refused: bool) {
         let cause = describe(error);
+        if refused {
+            self.health.send_replace(Health::Refused(cause));
+            return;
+        }
         let before = self.health.send_replace(Health::Degraded(cause.clone()));
         if before.is_ready() {
             self.hub.announce(SystemEvent::Degraded).await;
@@ -129,140 +176,16 @@ struct Progress {
     unlogged: Vec<Template>,
 }
 
-/// Follows the log over one pair of connections.
-struct Follower<'a> {
-    hub: &'a Hub,
-    log: EventLog,
-    identity: Arc<Identity>,
-    progress: &'a mut Progress,
-    pace: Pace,
-    /// When the watches were last asked whether some of them never notify.
-    checked: Instant,
-}
-
-impl Follower<'_> {
-    async fn follow(&mut self, listener: &mut Listener) -> Result<Infallible, IngestError> {
-        self.check_watches().await?;
-        let mut next = Next::Read { after: Duration::ZERO };
-        loop {
-            next = match next {
-                Next::Read { after } => self.read_or_wake(listener, after).await?,
-                Next::TryLock => self.pace.tried(listener.try_lock().await?),
-                // Reading first would be as right, and later for whoever waits for the event.
-                Next::Release => {
-                    let (released, read) = tokio::join!(listener.release(), self.read());
-                    released?;
-                    self.pace.read(read?)
-                }
-            };
-        }
-    }
-
-    async fn read_or_wake(
-        &mut self,
-        listener: &mut Listener,
-        after: Duration,
-    ) -> Result<Next, IngestError> {
-        let due = Instant::now() + after;
-        match timeout_at(due, listener.next()).await {
-            Err(_due) => {
-                if self.checked.elapsed() >= WATCHES_CHECKED_EVERY {
-                    self.check_watches().await?;
-                }
-                let found = self.read().await?;
-                Ok(self.pace.read(found))
-            }
-            Ok(Signal::Woken) => Ok(self.pace.woken()),
-            Ok(Signal::Notified(payload)) => {
-                self.take_payloads(listener, payload).await?;
-                Ok(Next::Read { after: due.saturating_duration_since(Instant::now()) })
-            }
-            Ok(Signal::Overrun) => {
-                tracing::warn!("notifications came faster than they could be taken; some are gone");
-                self.hub.reset_unlogged(self.progress.unlogged.clone()).await;
-                Ok(Next::Read { after })
-            }
-            Ok(Signal::Lost) => Err(IngestError::Lost),
-        }
-    }
-
-    /// Reads what became visible since the position; whether that was anything.
-    async fn read(&mut self) -> Result<bool, IngestError> {
-        let position = self.progress.position.clone().ok_or(IngestError::Lost)?;
-        let mut reading = if position.is_complete() {
-            self.log.read_new(position.upto).await?
-        } else {
-            self.log.read_rest(&position).await?
-        };
-        if reading.is_pruned() {
-            drop(reading);
-            return self.start_over().await;
-        }
-        let found = !reading.is_empty();
-        if !found && reading.moved_nothing() {
-            return Ok(false);
-        }
-        loop {
-            let batch = reading.next_batch().await?;
-            let position = batch.position.clone();
-            let is_last = position.is_complete();
-            self.hub.publish(batch).await;
-            self.progress.position = Some(position);
-            if is_last {
-                return Ok(found);
-            }
-        }
-    }
-
-    /// The log lost what this node had not read: it was away for longer than events are kept.
-    async fn start_over(&mut self) -> Result<bool, IngestError> {
-        tracing::warn!("the log was pruned past what this node had read; every client is told");
-        self.hub.forget(ResetReason::Pruned).await;
-        let start = self.log.start().await?;
-        self.progress.position = Some(start.position.clone());
-        self.hub.publish(start).await;
-        Ok(true)
-    }
-
-    /// Delivers the notify-only events that have arrived, in their order.
-    async fn take_payloads(
-        &mut self,
-        listener: &mut Listener,
-        first: String,
-    ) -> Result<(), IngestError> {
-        let mut events = Vec::new();
-        events.extend(self.unlogged(&first).await?);
-        while let Some(payload) = listener.next_payload() {
-            events.extend(self.unlogged(&payload).await?);
-        }
-        self.hub.publish_unlogged(events).await;
-        Ok(())
-    }
-
-    async fn unlogged(&self, payload: &str) -> Result<Option<Event>, IngestError> {
-        match payload::read(payload, self.identity.notify_key(), unlogged_token) {
-            Ok(Payload::Event(event)) => Ok(Some(*event)),
-            Ok(Payload::Parked { xid, id }) => Ok(self.log.parked(xid, id).await?),
-            Err(error) => {
-                tracing::debug!(%error, "ignored");
-                Ok(None)
-            }
-        }
-    }
-
-    async fn check_watches(&mut self) -> Result<(), IngestError> {
-        self.checked = Instant::now();
-        let watches = self.log.watches().await?;
-        self.pace.set_polled_tables(watches.polled);
-        self.progress.unlogged = watches.unlogged;
-        Ok(())
-    }
-}
+struct Stopped;
 
 #[derive(Debug, thiserror::Error)]
 enum IngestError {
     #[error("the LISTEN connection was lost")]
     Lost,
+    #[error("the server no longer answers: is something between here and there in the way?")]
+    Silent,
+    #[error("another server has taken over")]
+    Superseded,
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -271,8 +194,13 @@ enum IngestError {
     Schema(#[from] MigrateError),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("the sleeping lock")]
-    Lock(#[from] tokio_postgres::Error),
+}
+
+impl IngestError {
+    /// Waiting will not mend it.
+    const fn is_hopeless(&self) -> bool {
+        matches!(self, Self::Listen(ListenError::Deaf(_)))
+    }
 }
 
 /// The error and its causes in one line.
@@ -295,5 +223,4 @@ fn backoff(attempt: u32) -> Duration {
     ceiling / 2 + (ceiling / 2) * u32::from(u16::from_le_bytes(random)) / u32::from(u16::MAX)
 }
 
-/// A watch that starts to need polling is found by then; until then its changes come with the fallback poll.
-const WATCHES_CHECKED_EVERY: Duration = Duration::from_secs(1);
+const SUCCESSOR_LOOKED_FOR_EVERY: Duration = Duration::from_secs(5);

@@ -1,13 +1,15 @@
 //! When to read the log, and when to fall asleep.
 //!
 //! In: what a read found, how the try for the sleeping lock went, wake-ups. Out: what to do next. Invariant:
-//! asleep only while the lock is held, and the lock is taken only when no transaction that saw the daemon awake
-//! is still open; the read after it finds what those committed.
+//! asleep only while the lock is held, by this node or another, and the lock is taken only when no transaction that
+//! saw every node awake is still open; the read after it finds what those committed.
 //!
-//! A writer takes the lock shared, and if it can't, the daemon sleeps and the writer notifies. So while the daemon
-//! is busy nobody notifies, and NOTIFY's cluster-wide commit lock is never taken under load.
+//! A writer takes the lock shared, and if it can't, some node sleeps and the writer notifies, which all nodes hear.
+//! So while they are busy nobody notifies, and NOTIFY's cluster-wide commit lock is never taken under load.
 
 use std::time::Duration;
+
+use crate::postgres::listener::Lock;
 
 /// Who wakes the daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +27,8 @@ pub enum Wake {
 pub enum Next {
     /// Read once this time has passed, or at a wake-up.
     Read { after: Duration },
-    /// Try for the sleeping lock, without waiting for it.
-    TryLock,
+    /// Try for the sleeping lock once this time has passed, without waiting for it; read at a wake-up.
+    TryLock { after: Duration },
     /// Release the sleeping lock, and read.
     Release,
 }
@@ -39,12 +41,21 @@ pub struct Pace {
     /// Some watched table never notifies, so sleep would cost its changes the fallback poll.
     polled_tables: bool,
     idle_reads: u32,
-    locked: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Awake,
+    /// With the lock.
+    Asleep,
+    /// Another node holds the lock; it may let go of it at any time, so this one keeps trying.
+    Beside,
 }
 
 impl Pace {
     pub const fn new(wake: Wake, fallback: Duration) -> Self {
-        Self { wake, fallback, polled_tables: false, idle_reads: 0, locked: false }
+        Self { wake, fallback, polled_tables: false, idle_reads: 0, state: State::Awake }
     }
 
     pub const fn set_polled_tables(&mut self, polled: bool) {
@@ -53,34 +64,39 @@ impl Pace {
 
     pub const fn read(&mut self, found: bool) -> Next {
         self.idle_reads = if found { 0 } else { self.idle_reads.saturating_add(1) };
-        if self.locked {
-            return Next::Read { after: self.asleep_interval() };
-        }
-        match self.wake {
-            Wake::Poll => Next::Read { after: self.busy_interval() },
-            Wake::Notify => Next::TryLock,
-            Wake::Auto if self.idle_reads < IDLE_READS || self.polled_tables => {
+        match (self.state, self.wake) {
+            (State::Asleep, _) => Next::Read { after: self.asleep_interval() },
+            (State::Beside, _) if !found => Next::TryLock { after: self.asleep_interval() },
+            (_, Wake::Poll) => Next::Read { after: self.busy_interval() },
+            (_, Wake::Auto) if self.idle_reads < IDLE_READS || self.polled_tables => {
+                self.state = State::Awake;
                 Next::Read { after: self.busy_interval() }
             }
-            Wake::Auto => Next::TryLock,
+            (_, Wake::Auto | Wake::Notify) => Next::TryLock { after: Duration::ZERO },
         }
     }
 
-    pub const fn tried(&mut self, locked: bool) -> Next {
-        self.locked = locked;
-        if locked {
+    pub const fn tried(&mut self, lock: Lock) -> Next {
+        self.state = match lock {
+            Lock::Mine => State::Asleep,
+            Lock::Anothers => State::Beside,
+            Lock::Free => State::Awake,
+        };
+        match lock {
             // What was committed before the lock was taken, without a notification.
-            Next::Read { after: Duration::ZERO }
-        } else {
-            Next::Read { after: WAITING_FOR_WRITERS }
+            Lock::Mine | Lock::Anothers => Next::Read { after: Duration::ZERO },
+            Lock::Free => Next::Read { after: WAITING_FOR_WRITERS },
         }
     }
 
     pub const fn woken(&mut self) -> Next {
         self.idle_reads = 0;
-        if self.locked && matches!(self.wake, Wake::Auto) {
-            self.locked = false;
+        if matches!((self.state, self.wake), (State::Asleep, Wake::Auto)) {
+            self.state = State::Awake;
             return Next::Release;
+        }
+        if matches!(self.state, State::Beside) {
+            self.state = State::Awake;
         }
         Next::Read { after: Duration::ZERO }
     }
@@ -121,8 +137,9 @@ mod tests {
     struct Database {
         open: BTreeMap<u8, Transaction>,
         committed: u32,
-        daemon_holds_lock: bool,
-        notification: bool,
+        sleeper: Option<usize>,
+        beside: [bool; NODES],
+        notified: [bool; NODES],
     }
 
     #[derive(Default)]
@@ -137,26 +154,29 @@ mod tests {
         Write(u8),
         Commit(u8),
         Rollback(u8),
-        Daemon,
+        Node(usize),
     }
+
+    const NODES: usize = 3;
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             (0..4u8).prop_map(Step::Write),
             (0..4u8).prop_map(Step::Commit),
             (0..4u8).prop_map(Step::Rollback),
-            Just(Step::Daemon),
-            Just(Step::Daemon),
-            Just(Step::Daemon),
+            (0..NODES).prop_map(Step::Node),
+            (0..NODES).prop_map(Step::Node),
+            (0..NODES).prop_map(Step::Node),
+            (0..NODES).prop_map(Step::Node),
         ]
     }
 
     impl Database {
         fn write(&mut self, transaction: u8) {
-            let daemon_holds_lock = self.daemon_holds_lock;
+            let somebody_sleeps = self.sleeper.is_some();
             let transaction = self.open.entry(transaction).or_default();
             transaction.events += 1;
-            if daemon_holds_lock {
+            if somebody_sleeps {
                 transaction.will_notify = true;
             } else {
                 transaction.holds_shared = true;
@@ -166,68 +186,92 @@ mod tests {
         fn commit(&mut self, transaction: u8) {
             if let Some(done) = self.open.remove(&transaction) {
                 self.committed += done.events;
-                self.notification |= done.will_notify;
+                if done.will_notify {
+                    self.notified = [true; NODES];
+                }
             }
         }
 
-        fn try_lock(&mut self) -> bool {
-            self.daemon_holds_lock = self.open.values().all(|open| !open.holds_shared);
-            self.daemon_holds_lock
+        fn try_lock(&mut self, node: usize) -> Lock {
+            if self.sleeper.is_none() && self.open.values().all(|open| !open.holds_shared) {
+                self.sleeper = Some(node);
+                return Lock::Mine;
+            }
+            self.beside[node] = true;
+            if self.sleeper.is_some() { Lock::Anothers } else { Lock::Free }
+        }
+
+        fn release(&mut self, node: usize) {
+            assert_eq!(self.sleeper.take(), Some(node), "only the holder releases");
+            let others = self.beside.iter().enumerate().any(|(other, is)| *is && other != node);
+            if others {
+                self.notified = [true; NODES];
+            }
         }
     }
 
-    /// The daemon as `ingest` runs it, one action a call.
-    struct Daemon {
+    /// A node as `ingest` runs it, one action a call.
+    struct Node {
         pace: Pace,
         next: Next,
         read: u32,
     }
 
-    impl Daemon {
+    impl Node {
+        fn new(wake: Wake) -> Self {
+            let next = Next::Read { after: Duration::ZERO };
+            Self { pace: Pace::new(wake, FALLBACK), next, read: 0 }
+        }
+
         /// With no time passing, a sleeper acts only at a notification.
-        fn act(&mut self, database: &mut Database) {
-            if database.notification && matches!(self.next, Next::Read { .. }) {
-                database.notification = false;
+        fn act(&mut self, number: usize, database: &mut Database) {
+            if self.next != Next::Release && std::mem::take(&mut database.notified[number]) {
                 self.next = self.pace.woken();
             }
             self.next = match self.next {
-                Next::Read { after } if after >= FALLBACK => return,
-                Next::Read { .. } => {
-                    let found = database.committed > self.read;
-                    self.read = database.committed;
-                    self.pace.read(found)
-                }
-                Next::TryLock => self.pace.tried(database.try_lock()),
+                Next::Read { after } | Next::TryLock { after } if after >= FALLBACK => return,
+                Next::Read { .. } => self.read(database),
+                Next::TryLock { .. } => self.pace.tried(database.try_lock(number)),
                 Next::Release => {
-                    database.daemon_holds_lock = false;
-                    Next::Read { after: Duration::ZERO }
+                    database.release(number);
+                    self.read(database)
                 }
             };
+        }
+
+        fn read(&mut self, database: &Database) -> Next {
+            let found = database.committed > self.read;
+            self.read = database.committed;
+            self.pace.read(found)
         }
     }
 
     proptest! {
         #[test]
         fn nothing_committed_waits_for_the_fallback_poll(
-            steps in proptest::collection::vec(step(), 0..300)
+            steps in proptest::collection::vec(step(), 0..400),
+            wakes in proptest::collection::vec(
+                prop_oneof![3 => Just(Wake::Auto), 1 => Just(Wake::Notify), 1 => Just(Wake::Poll)],
+                NODES..=NODES,
+            ),
         ) {
-            for wake in [Wake::Auto, Wake::Notify, Wake::Poll] {
-                let mut database = Database::default();
-                let pace = Pace::new(wake, FALLBACK);
-                let next = Next::Read { after: Duration::ZERO };
-                let mut daemon = Daemon { pace, next, read: 0 };
-                for step in &steps {
-                    match step {
-                        Step::Write(transaction) => database.write(*transaction),
-                        Step::Commit(transaction) => database.commit(*transaction),
-                        Step::Rollback(transaction) => { database.open.remove(transaction); }
-                        Step::Daemon => daemon.act(&mut database),
-                    }
+            let mut database = Database::default();
+            let mut nodes: Vec<_> = wakes.into_iter().map(Node::new).collect();
+            for step in steps {
+                match step {
+                    Step::Write(transaction) => database.write(transaction),
+                    Step::Commit(transaction) => database.commit(transaction),
+                    Step::Rollback(transaction) => { database.open.remove(&transaction); }
+                    Step::Node(number) => nodes[number].act(number, &mut database),
                 }
-                for _ in 0..4 * IDLE_READS {
-                    daemon.act(&mut database);
+            }
+            for _ in 0..8 * IDLE_READS {
+                for (number, node) in nodes.iter_mut().enumerate() {
+                    node.act(number, &mut database);
                 }
-                prop_assert_eq!(daemon.read, database.committed);
+            }
+            for node in &nodes {
+                prop_assert_eq!(node.read, database.committed);
             }
         }
     }
@@ -238,10 +282,24 @@ mod tests {
         for _ in 0..IDLE_READS - 1 {
             assert_eq!(pace.read(false), Next::Read { after: BUSY });
         }
-        assert_eq!(pace.read(false), Next::TryLock);
-        assert_eq!(pace.tried(true), Next::Read { after: Duration::ZERO });
+        assert_eq!(pace.read(false), Next::TryLock { after: Duration::ZERO });
+        assert_eq!(pace.tried(Lock::Mine), Next::Read { after: Duration::ZERO });
         assert_eq!(pace.read(false), Next::Read { after: FALLBACK });
         assert_eq!(pace.woken(), Next::Release);
+        assert_eq!(pace.read(true), Next::Read { after: BUSY });
+    }
+
+    #[test]
+    fn a_node_that_sleeps_beside_another_keeps_trying_for_the_lock() {
+        let mut pace = Pace::new(Wake::Auto, FALLBACK);
+        for _ in 0..IDLE_READS {
+            pace.read(false);
+        }
+        assert_eq!(pace.tried(Lock::Anothers), Next::Read { after: Duration::ZERO });
+        assert_eq!(pace.read(false), Next::TryLock { after: FALLBACK });
+        assert_eq!(pace.tried(Lock::Anothers), Next::Read { after: Duration::ZERO });
+        assert_eq!(pace.read(false), Next::TryLock { after: FALLBACK });
+        assert_eq!(pace.woken(), Next::Read { after: Duration::ZERO });
         assert_eq!(pace.read(true), Next::Read { after: BUSY });
     }
 }

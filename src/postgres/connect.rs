@@ -8,6 +8,8 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode as Encryption;
 use tokio_postgres::tls::MakeTlsConnect;
@@ -25,20 +27,78 @@ pub struct Connection(tokio_postgres::Connection<Socket, Stream>);
 type Stream = <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream;
 
 impl Target {
-    /// The first server of the list that lets us in, and takes writes where that is asked for.
+    /// The first server of the list that lets us in; where writes are asked for, the newest primary of the list.
     pub async fn connect(&self) -> Result<(Client, Connection), ConnectError> {
+        if self.has_choice() {
+            let (connected, failures) = self.primaries().await;
+            let newest = connected.into_iter().rev().max_by_key(|primary| primary.timeline);
+            let newest = newest.map(|primary| (primary.client, primary.connection));
+            return newest.ok_or_else(|| ConnectError::all(failures));
+        }
         let mut failures = Vec::new();
         for server in &self.servers {
-            match timeout(self.timeout, self.connect_to(server)).await {
-                Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(error)) => {
-                    failures.push(ConnectError::Failed { server: server.to_string(), error });
-                }
-                Err(_) => failures
-                    .push(ConnectError::Silent { server: server.to_string(), after: self.timeout }),
+            match self.within_timeout(server, self.connect_to(server)).await {
+                Ok(connected) => return Ok(connected),
+                Err(failure) => failures.push(failure),
             }
         }
         Err(ConnectError::all(failures))
+    }
+
+    /// The time line of the newest primary of the list. `None` where there is no choice, or none answers.
+    pub async fn newest_timeline(&self) -> Option<u32> {
+        if !self.has_choice() {
+            return None;
+        }
+        self.primaries().await.0.iter().map(|primary| primary.timeline).max()
+    }
+
+    fn has_choice(&self) -> bool {
+        self.needs_writable && self.servers.len() > 1
+    }
+
+    /// Asks every server at once, and waits little for the others once one has answered.
+    async fn primaries(&self) -> (Vec<Primary>, Vec<ConnectError>) {
+        let attempts = self.servers.iter().map(|server| async {
+            let primary = async {
+                let (client, connection) = self.connect_to(server).await?;
+                let asked = client.query_one(TIMELINE, &[]);
+                let mut timeline = 0;
+                let connection = connection
+                    .run_while(async {
+                        timeline = asked.await?.try_get::<_, i32>(0)?.cast_unsigned();
+                        Ok(())
+                    })
+                    .await?;
+                Ok(Primary { client, connection, timeline })
+            };
+            self.within_timeout(server, primary).await
+        });
+        let mut attempts: FuturesUnordered<_> = attempts.collect();
+        let (mut found, mut failures) = (Vec::new(), Vec::new());
+        let mut patience = self.timeout;
+        while let Ok(Some(answer)) = timeout(patience, attempts.next()).await {
+            match answer {
+                Ok(primary) => {
+                    patience = OTHERS;
+                    found.push(primary);
+                }
+                Err(failure) => failures.push(failure),
+            }
+        }
+        (found, failures)
+    }
+
+    async fn within_timeout<T>(
+        &self,
+        server: &Server,
+        attempt: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, ConnectError> {
+        match timeout(self.timeout, attempt).await {
+            Ok(Ok(connected)) => Ok(connected),
+            Ok(Err(error)) => Err(ConnectError::Failed { server: server.to_string(), error }),
+            Err(_) => Err(ConnectError::Silent { server: server.to_string(), after: self.timeout }),
+        }
     }
 
     /// A client whose connection runs in a task of its own.
@@ -95,6 +155,13 @@ impl Target {
             None => options,
         }
     }
+}
+
+/// A server that takes writes.
+struct Primary {
+    client: Client,
+    connection: Connection,
+    timeline: u32,
 }
 
 impl Connection {
@@ -238,6 +305,13 @@ impl ConnectError {
 fn one_a_line(failures: &[ConnectError]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ")
 }
+
+/// From the WAL position: `pg_control_checkpoint()` still names the old one right after a promotion.
+pub(super) const TIMELINE: &str =
+    "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int";
+
+/// How long a server is waited for once another one has answered.
+const OTHERS: Duration = Duration::from_millis(300);
 
 /// `pg_is_in_recovery`, not `transaction_read_only`: a role with `default_transaction_read_only` is fine on a
 /// primary. The server raises the error, so that it is one like any other.

@@ -33,6 +33,7 @@ pub struct EventLog {
     client: Client,
     read_new: Statement,
     read_rest: Statement,
+    session: i32,
     identity: Arc<Identity>,
 }
 
@@ -40,7 +41,8 @@ impl EventLog {
     pub async fn new(client: Client, identity: Arc<Identity>) -> Result<Self, ReadError> {
         let read_new = client.prepare(READ_NEW).await?;
         let read_rest = client.prepare(READ_REST).await?;
-        Ok(Self { client, read_new, read_rest, identity })
+        let session = client.query_one("select pg_backend_pid()", &[]).await?.try_get(0)?;
+        Ok(Self { client, read_new, read_rest, session, identity })
     }
 
     /// The empty batch before the recent past: where a reader begins.
@@ -52,15 +54,29 @@ impl EventLog {
         Ok(Batch { events: Vec::new(), position: Position::complete(before), token })
     }
 
+    /// The process of the server that reads for us.
+    pub const fn session(&self) -> i32 {
+        self.session
+    }
+
+    /// What became visible since the position.
+    pub async fn read(&self, position: &Position) -> Result<Reading<'_>, ReadError> {
+        if position.is_complete() {
+            self.read_new(Arc::clone(&position.upto)).await
+        } else {
+            self.read_rest(position).await
+        }
+    }
+
     /// What is visible now and was not in `before`. The rows come as they are taken, so a large transaction
     /// does not have to fit in memory.
-    pub async fn read_new(&self, before: Arc<Snapshot>) -> Result<Reading<'_>, ReadError> {
+    async fn read_new(&self, before: Arc<Snapshot>) -> Result<Reading<'_>, ReadError> {
         let rows = self.client.query_raw(&self.read_new, [before.to_string()]).await?;
         self.reading(rows, before, 0).await
     }
 
     /// What is left of a batch that was read up to a position inside it.
-    pub async fn read_rest(&self, position: &Position) -> Result<Reading<'_>, ReadError> {
+    async fn read_rest(&self, position: &Position) -> Result<Reading<'_>, ReadError> {
         let parameters: [&(dyn ToSql + Sync); 3] =
             [&position.before.to_string(), &position.upto.to_string(), &position.last];
         let rows = self.client.query_raw(&self.read_rest, parameters).await?;

@@ -12,7 +12,18 @@ use tokio_postgres::Client;
 use crate::domain::position::{Batch, Position, read_varint, write_varint};
 use crate::domain::snapshot::Snapshot;
 
+/// What a change of the time line means for positions of before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EpochPolicy {
+    /// They mean nothing any more: the new primary may lack commits of the old one.
+    #[default]
+    Strict,
+    /// They go on: replication is synchronous.
+    Trust,
+}
+
 pub struct Identity {
+    policy: EpochPolicy,
     epoch: Epoch,
     key: hmac::Key,
     notify_key: Box<[u8]>,
@@ -27,12 +38,13 @@ pub struct Epoch {
 }
 
 impl Identity {
-    pub async fn read(client: &Client) -> Result<Self, tokio_postgres::Error> {
+    pub async fn read(client: &Client, policy: EpochPolicy) -> Result<Self, tokio_postgres::Error> {
         let row = client.query_one(QUERY, &[]).await?;
         let (system, database, timeline): (i64, u32, i32) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
         let key: &[u8] = row.try_get(3)?;
         Ok(Self {
+            policy,
             epoch: Epoch {
                 system: system.cast_unsigned(),
                 database,
@@ -45,6 +57,19 @@ impl Identity {
 
     pub const fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Whether positions of this epoch still mean what they did.
+    pub fn continues(&self, known: Epoch) -> bool {
+        known.system_tag() == self.epoch.system_tag() && self.reaches_back_to(known.timeline.into())
+    }
+
+    fn reaches_back_to(&self, timeline: u64) -> bool {
+        let own = u64::from(self.epoch.timeline);
+        match self.policy {
+            EpochPolicy::Strict => timeline == own,
+            EpochPolicy::Trust => timeline <= own,
+        }
     }
 
     /// What notify-only payloads are signed with.
@@ -69,8 +94,7 @@ impl Identity {
         let system = read_varint(&mut rest).ok_or(TokenError::Unreadable)?;
         let timeline = read_varint(&mut rest).ok_or(TokenError::Unreadable)?;
         let expected = &hmac::sign(&self.key, body);
-        let here = (self.epoch.system_tag(), u64::from(self.epoch.timeline));
-        if (system, timeline) != here {
+        if system != self.epoch.system_tag() || !self.reaches_back_to(timeline) {
             return Err(TokenError::OtherEpoch);
         }
         if aws_lc_rs::constant_time::verify_slices_are_equal(&expected.as_ref()[..MAC_BYTES], mac)
@@ -115,8 +139,7 @@ pub enum TokenError {
     OtherEpoch,
 }
 
-/// The time line comes from the WAL position: `pg_control_checkpoint()` still names the old one right after a
-/// promotion.
+/// The time line comes from the WAL position, as in [`super::connect::TIMELINE`].
 const QUERY: &str = "\
 select (pg_control_system()).system_identifier,
        (select oid from pg_database where datname = current_database()),
@@ -135,7 +158,8 @@ mod tests {
 
     fn identity(system: u64, timeline: u32) -> Identity {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
-        Identity { epoch: Epoch { system, database: 5, timeline }, key, notify_key: Box::default() }
+        let epoch = Epoch { system, database: 5, timeline };
+        Identity { policy: EpochPolicy::Strict, epoch, key, notify_key: Box::default() }
     }
 
     fn token(identity: &Identity) -> Box<str> {
@@ -158,6 +182,18 @@ mod tests {
         let token = token(&identity(1, 1));
         assert_eq!(identity(2, 1).position(&token), Err(TokenError::OtherEpoch));
         assert_eq!(identity(1, 2).position(&token), Err(TokenError::OtherEpoch));
+    }
+
+    #[test]
+    fn trusted_a_later_time_line_goes_on_where_the_earlier_one_was() {
+        let trusting = |timeline| Identity { policy: EpochPolicy::Trust, ..identity(1, timeline) };
+        assert!(trusting(2).position(&token(&identity(1, 1))).is_ok());
+        assert!(trusting(2).continues(identity(1, 1).epoch()));
+        assert!(!identity(1, 2).continues(identity(1, 1).epoch()));
+        for other in [identity(1, 3), identity(2, 1)] {
+            assert_eq!(trusting(2).position(&token(&other)), Err(TokenError::OtherEpoch));
+            assert!(!trusting(2).continues(other.epoch()));
+        }
     }
 
     #[test]

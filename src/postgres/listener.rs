@@ -1,20 +1,33 @@
 //! The one LISTEN connection.
 //!
 //! In: notifications. Out: [`Signal`]s. Invariant: the task that reads the socket does nothing else and waits for
-//! nothing else, so that the server's notification queue never fills behind this daemon; and nothing is parsed here.
+//! nothing else, so that the server's notification queue never fills behind this daemon; nothing is parsed here; and
+//! a connection that has gone silent is noticed by its heartbeat.
 
+mod proof;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::connect::{ConnectError, Connection, Target};
+use super::error;
 
 pub struct Listener {
-    client: Client,
+    client: Arc<Client>,
     shared: Arc<Shared>,
     payloads: mpsc::Receiver<String>,
+    /// Payloads that came while the way of notifications was proved.
+    early: VecDeque<String>,
+    /// Whether others can see that this node may sleep beside the one that holds the lock.
+    is_beside: bool,
+    heartbeat: JoinHandle<()>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -27,6 +40,17 @@ pub enum Signal {
     Overrun,
     /// The connection is gone.
     Lost,
+}
+
+/// Who holds the lock that tells writers to notify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// This node, from now on.
+    Mine,
+    /// Another node: writers notify, and this one hears it too.
+    Anothers,
+    /// Nobody may: a transaction that saw everybody awake is still open.
+    Free,
 }
 
 #[derive(Default)]
@@ -44,14 +68,20 @@ impl Listener {
         let shared = Arc::new(Shared::default());
         let (sender, payloads) = mpsc::channel(WAITING_PAYLOADS);
         tokio::spawn(read(connection, Arc::clone(&shared), sender));
-        client.batch_execute(LISTEN).await?;
-        Ok(Self { client, shared, payloads })
+        listen(&client).await?;
+        let client = Arc::new(client);
+        let heartbeat = tokio::spawn(beat(Arc::clone(&client), Arc::clone(&shared)));
+        let early = VecDeque::new();
+        Ok(Self { client, shared, payloads, early, is_beside: false, heartbeat })
     }
 
     /// Waits for the next signal. Any number of wake-ups is one.
     pub async fn next(&mut self) -> Signal {
         loop {
             let changed = self.shared.changed.notified();
+            if let Some(payload) = self.early.pop_front() {
+                return Signal::Notified(payload);
+            }
             if let Some(signal) = Self::poll(&self.shared, &mut self.payloads) {
                 return signal;
             }
@@ -61,16 +91,42 @@ impl Listener {
 
     /// A payload that has already arrived.
     pub fn next_payload(&mut self) -> Option<String> {
-        self.payloads.try_recv().ok()
+        self.early.pop_front().or_else(|| self.payloads.try_recv().ok())
     }
 
     /// Tries for the lock that tells writers to notify. Never waits for it: a waiting lock would hold up writers.
-    pub async fn try_lock(&self) -> Result<bool, tokio_postgres::Error> {
-        self.client.query_one(TRY_LOCK, &[&WAKE_LOCK]).await?.try_get(0)
+    pub async fn try_lock(&mut self) -> Result<Lock, ListenError> {
+        if self.ask(TRY_LOCK, WAKE_LOCK).await? {
+            return Ok(Lock::Mine);
+        }
+        // First be seen, then look: whoever releases the lock looks for those beside it afterwards.
+        if !self.is_beside {
+            self.is_beside = self.ask(TRY_BESIDE, BESIDE_LOCK).await?;
+        }
+        let is_free = self.ask(TRY_SHARED, WAKE_LOCK).await?;
+        Ok(if is_free || !self.is_beside { Lock::Free } else { Lock::Anothers })
     }
 
-    pub async fn release(&self) -> Result<(), tokio_postgres::Error> {
-        self.client.execute(RELEASE, &[&WAKE_LOCK]).await.map(drop)
+    /// Releases the lock, and wakes those that sleep beside it.
+    pub async fn release(&self) -> Result<(), ListenError> {
+        let release = self.client.batch_execute(RELEASE);
+        Ok(timeout(SILENCE, release).await.map_err(|_| ListenError::Silent)??)
+    }
+
+    /// Whether the server is still at work for another session, however long that takes.
+    pub async fn is_at_work(&self, session: i32) -> Result<bool, ListenError> {
+        self.ask(IS_AT_WORK, session).await
+    }
+
+    async fn ask(
+        &self,
+        query: &str,
+        parameter: impl tokio_postgres::types::ToSql + Sync,
+    ) -> Result<bool, ListenError> {
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&parameter];
+        let answer = self.client.query_one(query, &parameters);
+        let row = timeout(SILENCE, answer).await.map_err(|_| ListenError::Silent)??;
+        Ok(row.try_get(0)?)
     }
 
     fn poll(shared: &Shared, payloads: &mut mpsc::Receiver<String>) -> Option<Signal> {
@@ -88,6 +144,25 @@ impl Listener {
     }
 }
 
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // It holds the client, whose end is what ends the session.
+        self.heartbeat.abort();
+    }
+}
+
+/// Servers older than 14.21, 15.16, 16.12, 17.8 and 18.2 may refuse the first LISTEN while the notification queue
+/// holds something of a transaction whose status was cleaned up; asking how full the queue is moves it on.
+async fn listen(client: &Client) -> Result<(), ListenError> {
+    match client.batch_execute(LISTEN).await {
+        Err(error) if error::explain(&error).contains("could not access status of transaction") => {
+            client.batch_execute(ADVANCE_QUEUE).await?;
+            Ok(client.batch_execute(LISTEN).await?)
+        }
+        result => Ok(result?),
+    }
+}
+
 async fn read(mut connection: Connection, shared: Arc<Shared>, payloads: mpsc::Sender<String>) {
     while let Some(Ok(message)) = connection.next_message().await {
         if let AsyncMessage::Notification(notification) = message {
@@ -99,24 +174,80 @@ async fn read(mut connection: Connection, shared: Arc<Shared>, payloads: mpsc::S
             shared.changed.notify_one();
         }
     }
-    shared.lost.store(true, Ordering::Release);
-    shared.changed.notify_one();
+    shared.lose();
+}
+
+/// The server answers every second, or the connection counts as lost: TCP alone takes minutes to notice that
+/// nobody is at the other end, and never notices a proxy that holds the line.
+async fn beat(client: Arc<Client>, shared: Arc<Shared>) {
+    while let Ok(Ok(_)) = timeout(SILENCE, client.simple_query("")).await {
+        sleep(HEARTBEAT).await;
+    }
+    shared.lose();
+}
+
+impl Shared {
+    fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    #[error("LISTEN was refused")]
-    Listen(#[from] tokio_postgres::Error),
+    #[error("the LISTEN connection")]
+    Postgres(#[from] tokio_postgres::Error),
+    #[error(
+        "the LISTEN connection is silent: is something between here and the server in the way?"
+    )]
+    Silent,
+    #[error(
+        "LISTEN at {0} hears nothing: a pooler in transaction mode, such as PgBouncer, is in the way; set database.listen_url to a connection that goes straight to PostgreSQL"
+    )]
+    Deaf(String),
 }
 
 /// Held while the daemon sleeps; the letters `rowcast` as a number. The capture functions know it too.
 pub const WAKE_LOCK: i64 = i64::from_be_bytes(*b"\0rowcast");
 
+/// Held in shared mode by every node that may sleep beside the one that holds [`WAKE_LOCK`].
+const BESIDE_LOCK: i64 = WAKE_LOCK + 1;
+
 const LISTEN: &str = "listen rowcast";
+const ADVANCE_QUEUE: &str = "select pg_notification_queue_usage()";
 const TRY_LOCK: &str = "select pg_try_advisory_lock($1)";
-const RELEASE: &str = "select pg_advisory_unlock($1)";
+const TRY_BESIDE: &str = "select pg_try_advisory_lock_shared($1)";
+const TRY_SHARED: &str = "select pg_try_advisory_xact_lock_shared($1)";
+
+/// Two statements: the lock is free before anybody is looked for.
+const RELEASE: &str = "\
+select pg_advisory_unlock(32210705904137076);
+select pg_notify('rowcast', '')
+ where not pg_try_advisory_xact_lock(32210705904137077)";
+
+const IS_AT_WORK: &str = "\
+select exists (select
+                 from pg_stat_activity
+                where pid = $1
+                  and state = 'active')";
 
 /// Payloads are under 8 kB each (PostgreSQL manual, NOTIFY), so this is 32 MB at most.
 const WAITING_PAYLOADS: usize = 4096;
+
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// With the heartbeat's interval, a line that is dead is noticed within three seconds.
+const SILENCE: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statement_that_releases_names_both_locks() {
+        assert!(RELEASE.contains(&WAKE_LOCK.to_string()));
+        assert!(RELEASE.contains(&BESIDE_LOCK.to_string()));
+    }
+}

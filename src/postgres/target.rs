@@ -65,6 +65,11 @@ impl Target {
         })
     }
 
+    /// Whether the connection string itself settles this setting of the session.
+    pub(super) fn sets(&self, setting: &str) -> bool {
+        self.login.get_options().is_some_and(|options| options.contains(setting))
+    }
+
     /// The same database with sessions of another kind.
     #[must_use]
     pub fn with_session(mut self, session: SessionOptions) -> Self {

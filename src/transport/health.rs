@@ -24,7 +24,7 @@ fn readiness(health: &Health) -> Response {
     let (status, body) = match health {
         Health::Ready => (StatusCode::OK, json!({ "status": "ready" })),
         Health::Starting => (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "starting" })),
-        Health::Degraded(_) => {
+        Health::Degraded(_) | Health::Refused(_) => {
             // The cause may name servers and users; it is in the log.
             let reason = "the database is away";
             (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "degraded", "reason": reason }))

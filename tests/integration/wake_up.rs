@@ -17,9 +17,11 @@ use rowcast::ingest::Ingest;
 use rowcast::ingest::pace::Wake;
 use rowcast::lifecycle::Health;
 use rowcast::postgres::connect::Target;
+use rowcast::postgres::identity::EpochPolicy;
 use rowcast::protocol::Wire;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::Database;
 
@@ -120,7 +122,7 @@ struct Reader {
     waiting: VecDeque<(i64, i32, i32)>,
     _subscriber: rowcast::hub::Subscriber,
     _hub: Hub,
-    ingest: tokio::task::JoinHandle<std::convert::Infallible>,
+    ingest: tokio::task::JoinHandle<()>,
 }
 
 impl Reader {
@@ -141,11 +143,12 @@ impl Reader {
             listen: target,
             wake,
             fallback,
+            epoch_policy: EpochPolicy::Strict,
             hub: hub.clone(),
             health,
             identity: watch::channel(None).0,
         };
-        let ingest = tokio::spawn(ingest.run());
+        let ingest = tokio::spawn(ingest.run(CancellationToken::new()));
         watched.wait_for(Health::is_ready).await.unwrap();
         let (sender, frames) = mpsc::unbounded_channel();
         let subscriber = hub.join(Arc::new(Lines(sender)), &Plain).await.unwrap();

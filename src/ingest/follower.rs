@@ -1,0 +1,193 @@
+//! Follows the log over one pair of connections, until one of them is lost.
+//!
+//! In: signals of the listener, batches of the log. Out: batches to the hub. Invariant: the position moves only over
+//! events that were handed to the hub; no wait for the server is without an end.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::pace::{Next, Pace};
+use super::payload::{self, Payload};
+use super::{IngestError, Progress};
+use crate::domain::event::Event;
+use crate::domain::message::ResetReason;
+use crate::hub::Hub;
+use crate::postgres::event_log::{EventLog, ReadError, unlogged_token};
+use crate::postgres::identity::Identity;
+use crate::postgres::listener::{Listener, Signal};
+
+/// Follows the log over one pair of connections.
+pub(super) struct Follower<'a> {
+    pub(super) hub: &'a Hub,
+    pub(super) log: EventLog,
+    pub(super) identity: Arc<Identity>,
+    pub(super) progress: &'a mut Progress,
+    pub(super) pace: Pace,
+    /// When the watches were last asked whether some of them never notify.
+    pub(super) checked: Instant,
+}
+
+impl Follower<'_> {
+    pub(super) async fn follow(
+        &mut self,
+        listener: &mut Listener,
+    ) -> Result<Infallible, IngestError> {
+        self.check_watches().await?;
+        let mut next = Next::Read { after: Duration::ZERO };
+        loop {
+            next = match next {
+                Next::Read { after } => match self.wait(listener, after).await? {
+                    Waited::Due => self.read_when_due(listener).await?,
+                    Waited::Woken => self.pace.woken(),
+                    Waited::Interrupted { left } => Next::Read { after: left },
+                },
+                Next::TryLock { after } => match self.wait(listener, after).await? {
+                    Waited::Due => self.pace.tried(listener.try_lock().await?),
+                    Waited::Woken => self.pace.woken(),
+                    Waited::Interrupted { left } => Next::TryLock { after: left },
+                },
+                // Reading first would be as right, and later for whoever waits for the event.
+                Next::Release => {
+                    let (released, read) = tokio::join!(listener.release(), self.read(listener));
+                    released?;
+                    self.pace.read(read?)
+                }
+            };
+        }
+    }
+
+    /// Until the time has passed or the database says something.
+    async fn wait(
+        &mut self,
+        listener: &mut Listener,
+        after: Duration,
+    ) -> Result<Waited, IngestError> {
+        let due = Instant::now() + after;
+        match timeout_at(due, listener.next()).await {
+            Err(_due) => return Ok(Waited::Due),
+            Ok(Signal::Woken) => return Ok(Waited::Woken),
+            Ok(Signal::Lost) => return Err(IngestError::Lost),
+            Ok(Signal::Notified(payload)) => self.take_payloads(listener, payload).await?,
+            Ok(Signal::Overrun) => {
+                tracing::warn!("notifications came faster than they could be taken; some are gone");
+                self.hub.reset_unlogged(self.progress.unlogged.clone()).await;
+            }
+        }
+        Ok(Waited::Interrupted { left: due.saturating_duration_since(Instant::now()) })
+    }
+
+    async fn read_when_due(&mut self, listener: &Listener) -> Result<Next, IngestError> {
+        if self.checked.elapsed() >= WATCHES_CHECKED_EVERY {
+            self.check_watches().await?;
+        }
+        let found = self.read(listener).await?;
+        Ok(self.pace.read(found))
+    }
+
+    /// Reads what became visible since the position; whether that was anything.
+    pub(super) async fn read(&mut self, listener: &Listener) -> Result<bool, IngestError> {
+        let position = self.progress.position.clone().ok_or(IngestError::Lost)?;
+        let session = self.log.session();
+        let mut reading = patiently(listener, session, self.log.read(&position)).await?;
+        if reading.is_pruned() {
+            drop(reading);
+            return self.start_over().await;
+        }
+        let found = !reading.is_empty();
+        if !found && reading.moved_nothing() {
+            return Ok(false);
+        }
+        loop {
+            let batch = patiently(listener, session, reading.next_batch()).await?;
+            let position = batch.position.clone();
+            let is_last = position.is_complete();
+            self.hub.publish(batch).await;
+            self.progress.position = Some(position);
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The log lost what this node had not read: it was away for longer than events are kept.
+    async fn start_over(&mut self) -> Result<bool, IngestError> {
+        tracing::warn!("the log was pruned past what this node had read; every client is told");
+        self.hub.forget(ResetReason::Pruned).await;
+        let start = self.log.start().await?;
+        self.progress.position = Some(start.position.clone());
+        self.hub.publish(start).await;
+        Ok(true)
+    }
+
+    /// Delivers the notify-only events that have arrived, in their order.
+    async fn take_payloads(
+        &mut self,
+        listener: &mut Listener,
+        first: String,
+    ) -> Result<(), IngestError> {
+        let mut events = Vec::new();
+        events.extend(self.unlogged(&first).await?);
+        while let Some(payload) = listener.next_payload() {
+            events.extend(self.unlogged(&payload).await?);
+        }
+        self.hub.publish_unlogged(events).await;
+        Ok(())
+    }
+
+    async fn unlogged(&self, payload: &str) -> Result<Option<Event>, IngestError> {
+        match payload::read(payload, self.identity.notify_key(), unlogged_token) {
+            Ok(Payload::Event(event)) => Ok(Some(*event)),
+            Ok(Payload::Parked { xid, id }) => Ok(self.log.parked(xid, id).await?),
+            Err(error) => {
+                tracing::debug!(%error, "ignored");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn check_watches(&mut self) -> Result<(), IngestError> {
+        self.checked = Instant::now();
+        let watches =
+            timeout(SILENCE, self.log.watches()).await.map_err(|_| IngestError::Silent)??;
+        self.pace.set_polled_tables(watches.polled);
+        self.progress.unlogged = watches.unlogged;
+        Ok(())
+    }
+}
+
+enum Waited {
+    Due,
+    Woken,
+    /// By what has been dealt with; so much of the time is left.
+    Interrupted {
+        left: Duration,
+    },
+}
+
+/// A large transaction takes the server long to sort; a connection that nobody is at the other end of takes for
+/// ever. The connection that listens can tell which it is.
+async fn patiently<T>(
+    listener: &Listener,
+    session: i32,
+    read: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, IngestError> {
+    let mut read = pin!(read);
+    loop {
+        if let Ok(done) = timeout(SILENCE, &mut read).await {
+            return Ok(done?);
+        }
+        if !listener.is_at_work(session).await? {
+            return Err(IngestError::Silent);
+        }
+    }
+}
+
+/// A watch that starts to need polling is found by then; until then its changes come with the fallback poll.
+const WATCHES_CHECKED_EVERY: Duration = Duration::from_secs(1);
+
+const SILENCE: Duration = Duration::from_secs(3);
