@@ -90,6 +90,11 @@ need_psql() {
   install_package "psql" "postgresql-client" "postgresql" "postgresql" "postgresql-client" "libpq"
 }
 
+need_pgbouncer() {
+  command -v pgbouncer >/dev/null && return
+  install_package "PgBouncer" "pgbouncer" "pgbouncer" "pgbouncer" "pgbouncer" "pgbouncer"
+}
+
 # Prints the browser's path; ROWCAST_CHROMIUM names another one.
 find_browser() {
   local name

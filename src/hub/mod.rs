@@ -72,9 +72,10 @@ impl Hub {
         let _ = self.commands.send(Command::PublishUnlogged(events)).await;
     }
 
-    /// Tells every subscription that nothing follows any more on what it got before, and why.
-    pub async fn forget(&self, reason: ResetReason) {
-        let _ = self.commands.send(Command::Forget(reason)).await;
+    /// Begins with this past, which nobody is sent unless they ask for it. With a reason, nothing that follows
+    /// continues what came before, and every subscription is told so.
+    pub async fn begin(&self, past: Vec<Batch>, reason: Option<ResetReason>) {
+        let _ = self.commands.send(Command::Begin { past, reason }).await;
     }
 
     /// Tells those who may get events of these templates that some of them, which no log holds, may be missing.

@@ -85,7 +85,10 @@ pub enum Command {
     },
     Publish(Arc<Batch>),
     PublishUnlogged(Vec<Event>),
-    Forget(ResetReason),
+    Begin {
+        past: Vec<Batch>,
+        reason: Option<ResetReason>,
+    },
     ResetUnlogged(Vec<Template>),
     Announce(SystemEvent),
     Drain {
@@ -225,7 +228,7 @@ impl Shard {
             Command::Writable { key } => self.unblock(key),
             Command::Publish(batch) => self.publish(&batch),
             Command::PublishUnlogged(events) => self.publish_unlogged(&events),
-            Command::Forget(reason) => self.forget(reason),
+            Command::Begin { past, reason } => self.begin(&past, reason),
             Command::ResetUnlogged(templates) => {
                 let concerns = |pattern: &Pattern| templates.iter().any(|t| t.may_reach(pattern));
                 self.reset(ResetReason::NotLogged, concerns);
@@ -274,12 +277,17 @@ impl Shard {
         self.catching_up -= subscriber.catch_ups.len();
     }
 
-    /// Positions of before mean nothing any more.
-    fn forget(&mut self, reason: ResetReason) {
+    /// Whoever is told to start over finds everything up to here in the tables, and gets what follows.
+    fn begin(&mut self, past: &[Batch], reason: Option<ResetReason>) {
         self.recent = Ring::new(self.options.recent_bytes);
         self.position = None;
-        self.end_catch_ups(reason);
-        self.reset(reason, |_| true);
+        for batch in past {
+            self.remember(batch);
+        }
+        if let Some(reason) = reason {
+            self.end_catch_ups(reason);
+            self.reset(reason, |_| true);
+        }
     }
 
     fn reset(&mut self, reason: ResetReason, concerns: impl Fn(&Pattern) -> bool) {

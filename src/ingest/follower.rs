@@ -33,6 +33,41 @@ pub(super) struct Follower<'a> {
 }
 
 impl Follower<'_> {
+    /// Goes on where the last connection ended, or begins with the recent past.
+    pub(super) async fn begin(&mut self, listener: &Listener) -> Result<(), IngestError> {
+        let known = self.progress.epoch.replace(self.identity.epoch());
+        match known {
+            Some(known) if self.identity.continues(known) => {
+                self.read(listener).await?;
+            }
+            Some(_) => self.start_over(listener, Some(ResetReason::Epoch)).await?,
+            None => self.start_over(listener, None).await?,
+        }
+        Ok(())
+    }
+
+    /// A new beginning: the past goes to the hub's memory and to nobody else.
+    async fn start_over(
+        &mut self,
+        listener: &Listener,
+        reason: Option<ResetReason>,
+    ) -> Result<(), IngestError> {
+        let session = self.log.session();
+        let start = patiently(listener, session, self.log.start()).await?;
+        let mut position = start.position.clone();
+        let mut past = vec![start];
+        let mut reading = patiently(listener, session, self.log.read(&position)).await?;
+        while reading.goes_on(&position) {
+            let batch = patiently(listener, session, reading.next_batch()).await?;
+            position = batch.position.clone();
+            past.push(batch);
+        }
+        drop(reading);
+        self.hub.begin(past, reason).await;
+        self.progress.position = Some(position);
+        Ok(())
+    }
+
     pub(super) async fn follow(
         &mut self,
         listener: &mut Listener,
@@ -96,32 +131,19 @@ impl Follower<'_> {
         let mut reading = patiently(listener, session, self.log.read(&position)).await?;
         if reading.is_pruned() {
             drop(reading);
-            return self.start_over().await;
+            tracing::warn!("the log was pruned past what this node had read; every client is told");
+            self.start_over(listener, Some(ResetReason::Pruned)).await?;
+            return Ok(true);
         }
         let found = !reading.is_empty();
-        if !found && reading.moved_nothing() {
-            return Ok(false);
-        }
-        loop {
+        let mut position = position;
+        while reading.goes_on(&position) {
             let batch = patiently(listener, session, reading.next_batch()).await?;
-            let position = batch.position.clone();
-            let is_last = position.is_complete();
+            position = batch.position.clone();
             self.hub.publish(batch).await;
-            self.progress.position = Some(position);
-            if is_last {
-                return Ok(found);
-            }
+            self.progress.position = Some(position.clone());
         }
-    }
-
-    /// The log lost what this node had not read: it was away for longer than events are kept.
-    async fn start_over(&mut self) -> Result<bool, IngestError> {
-        tracing::warn!("the log was pruned past what this node had read; every client is told");
-        self.hub.forget(ResetReason::Pruned).await;
-        let start = self.log.start().await?;
-        self.progress.position = Some(start.position.clone());
-        self.hub.publish(start).await;
-        Ok(true)
+        Ok(found)
     }
 
     /// Delivers the notify-only events that have arrived, in their order.

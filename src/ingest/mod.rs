@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::message::{ResetReason, SystemEvent};
+use crate::domain::message::SystemEvent;
 use crate::domain::position::Position;
 use crate::domain::template::Template;
 use crate::hub::Hub;
@@ -106,7 +106,7 @@ impl Ingest {
         let identity = Arc::new(identity);
         self.identity.send_replace(Some(Arc::clone(&identity)));
         let mut follower = self.follower(client, identity, progress).await?;
-        follower.read(&listener).await?;
+        follower.begin(&listener).await?;
         Ok((listener, follower))
     }
 
@@ -126,19 +126,8 @@ impl Ingest {
         identity: Arc<Identity>,
         progress: &'a mut Progress,
     ) -> Result<Follower<'a>, IngestError> {
-        let epoch = identity.epoch();
         let log = EventLog::new(client, Arc::clone(&identity)).await?;
-        if progress.epoch.is_some_and(|known| !identity.continues(known)) {
-            progress.position = None;
-            self.hub.forget(ResetReason::Epoch).await;
-        }
-        progress.epoch = Some(epoch);
         self.hub.reset_unlogged(std::mem::take(&mut progress.unlogged)).await;
-        if progress.position.is_none() {
-            let start = log.start().await?;
-            progress.position = Some(start.position.clone());
-            self.hub.publish(start).await;
-        }
         let pace = Pace::new(self.wake, self.fallback);
         Ok(Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() })
     }

@@ -152,9 +152,9 @@ impl Reading<'_> {
         self.is_pruned
     }
 
-    /// Whether not even the snapshot went on.
-    pub fn moved_nothing(&self) -> bool {
-        self.position.is_complete()
+    /// Whether there is a batch behind this position, were it an empty one that only moves it on.
+    pub fn goes_on(&self, position: &Position) -> bool {
+        !position.is_complete() || position.upto != self.position.upto
     }
 
     /// The next events, at most about [`BATCH_BYTES`] of them. The last batch is `complete`; it may be empty.

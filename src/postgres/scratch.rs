@@ -26,6 +26,8 @@ pub struct ScratchOptions {
     pub tcp: bool,
     /// Lines for `postgresql.conf`.
     pub settings: Vec<(String, String)>,
+    /// Instead of an empty server: a standby of the server at this address, as `pg_basebackup -d` takes it.
+    pub standby_of: Option<String>,
     /// Files for the data folder, such as certificates or a whole `pg_hba.conf`.
     pub files: Vec<(String, String)>,
 }
@@ -80,16 +82,26 @@ impl ScratchCluster {
         self.binaries.version
     }
 
+    /// Makes a standby the primary.
+    pub async fn promote(&self) -> Result<(), ScratchError> {
+        self.control(&["promote", "--wait", "--timeout=60"]).await
+    }
+
+    /// Takes the server down in this way, for good.
+    pub async fn shut_down(&self, mode: StopMode) -> Result<(), ScratchError> {
+        self.control(&["stop", "--wait", "--timeout=60", mode.as_argument()]).await
+    }
+
     /// Takes the server down in this way and starts it again, on the same port.
     pub async fn restart(&self, mode: StopMode) -> Result<(), ScratchError> {
-        let mode = match mode {
-            StopMode::Fast => "--mode=fast",
-            StopMode::Immediate => "--mode=immediate",
-        };
-        let mut restart = self.site().command(&self.binaries.program("pg_ctl"));
-        restart.args(["restart", "--wait", "--silent", "--timeout=60", mode, "--pgdata"]);
-        restart.arg(self.site().data()).arg("--log").arg(self.folder.join("log"));
-        tokio::task::spawn_blocking(move || run(restart))
+        let log = format!("--log={}", self.folder.join("log").display());
+        self.control(&["restart", "--wait", "--timeout=60", mode.as_argument(), &log]).await
+    }
+
+    async fn control(&self, arguments: &[&str]) -> Result<(), ScratchError> {
+        let mut control = self.site().command(&self.binaries.program("pg_ctl"));
+        control.args(arguments).args(["--silent", "--pgdata"]).arg(self.site().data());
+        tokio::task::spawn_blocking(move || run(control))
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
@@ -111,9 +123,21 @@ impl ScratchCluster {
         let account = Account::for_server(folder.path())?;
         let site = Site { folder: folder.path(), binaries: &binaries, account: &account };
         let watchdog = site.watchdog()?;
-        site.initdb(options)?;
+        match &options.standby_of {
+            Some(primary) => site.copy(primary, options)?,
+            None => site.initdb(options)?,
+        }
         let port = site.start_on_a_free_port(options)?;
         Ok(Self { folder: folder.keep(), port, binaries, account, watchdog })
+    }
+}
+
+impl StopMode {
+    const fn as_argument(self) -> &'static str {
+        match self {
+            Self::Fast => "--mode=fast",
+            Self::Immediate => "--mode=immediate",
+        }
     }
 }
 
@@ -156,6 +180,23 @@ impl Site<'_> {
             self.write(name, content)?;
         }
         self.write("postgresql.auto.conf", &self.settings(options))
+    }
+
+    fn copy(&self, primary: &str, options: &ScratchOptions) -> Result<(), ScratchError> {
+        let mut backup = self.command(&self.binaries.program("pg_basebackup"));
+        backup.args([
+            "--no-sync",
+            "--checkpoint=fast",
+            "--write-recovery-conf",
+            "--dbname",
+            primary,
+        ]);
+        backup.arg("--pgdata").arg(self.data());
+        run(backup)?;
+        // The primary's own settings came with the copy, and where to find it stands beside them.
+        let copied = std::fs::read_to_string(self.data().join("postgresql.auto.conf"));
+        let copied = copied.map_err(ScratchError::Folder)?;
+        self.write("postgresql.auto.conf", &format!("{copied}{}", self.settings(options)))
     }
 
     fn start_on_a_free_port(&self, options: &ScratchOptions) -> Result<u16, ScratchError> {

@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 mod hostile;
 mod install;
+mod outages;
 mod privileges;
 mod resume;
 mod scratch;

@@ -141,7 +141,7 @@ async fn the_last_events_come_first_where_they_are_asked_for() {
     let world = world().await;
     let early = seen_one(&world).await;
     world.sql("insert into item select n from generate_series(2, 30) n; insert into secret values (1, 'ben')").await;
-    let mut witness = world.subscriber("ana", &["items"]).await;
+    let mut witness = world.subscriber("ana", &["item:31"]).await;
     world.sql("insert into item values (31)").await;
     witness.next().await;
 

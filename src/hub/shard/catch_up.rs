@@ -111,7 +111,7 @@ impl Shard {
             }
         };
         match (reach, start) {
-            (Reach::Memory, Start::Behind(position)) => self.remember(key, ticket, position),
+            (Reach::Memory, Start::Behind(position)) => self.recall(key, ticket, position),
             (Reach::Log(upto), start) => self.ask(key, ticket, start, upto),
             (Reach::Ahead | Reach::Memory, _) => {
                 self.ahead.push((key, ticket));
@@ -120,7 +120,7 @@ impl Shard {
         }
     }
 
-    fn remember(&mut self, key: Key, ticket: u64, position: Position) -> usize {
+    fn recall(&mut self, key: Key, ticket: u64, position: Position) -> usize {
         let subscriber = &self.subscribers[key.slot];
         let (wanted, wire) = (subscriber.wanted(ticket), subscriber.wire);
         let mut work = 0;

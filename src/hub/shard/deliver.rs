@@ -17,6 +17,10 @@ impl Shard {
         for event in &batch.events {
             self.deliver(event, Some(&run));
         }
+        self.remember(batch);
+    }
+
+    pub(super) fn remember(&mut self, batch: &Batch) {
         self.recent.push(batch);
         self.position = Some((batch.position.clone(), batch.token.clone()));
         let waited = std::mem::take(&mut self.ahead);

@@ -26,6 +26,6 @@ pub fn options() -> ScratchOptions {
         binaries: std::env::var_os("ROWCAST_TEST_PGBIN").map(PathBuf::from),
         tcp: true,
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-        files: Vec::new(),
+        ..ScratchOptions::default()
     }
 }

@@ -42,9 +42,20 @@ impl World {
 
     /// A daemon with this configuration on this database.
     pub async fn on(db: Database, settings: &str) -> Self {
-        let config = config(db.url(), settings);
+        let url = db.url().to_owned();
+        Self::at(db, &url, settings).await
+    }
+
+    /// The same, where the daemon takes a way of its own to the database.
+    pub async fn at(db: Database, url: &str, settings: &str) -> Self {
+        let config = config(url, settings);
         let daemon = Daemon::start(&config, None).await.expect("the daemon starts");
         Self { db, daemon, config }
+    }
+
+    /// What such a daemon is configured with.
+    pub fn config(url: &str, settings: &str) -> Config {
+        config(url, settings)
     }
 
     /// Another node on the same database.

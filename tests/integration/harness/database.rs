@@ -35,6 +35,11 @@ impl Database {
         Self { name: String::new(), url: cluster.url("postgres") }
     }
 
+    /// A database that somebody else has made.
+    pub const fn at(url: String) -> Self {
+        Self { name: String::new(), url }
+    }
+
     pub fn name(&self) -> &str {
         &self.name
     }

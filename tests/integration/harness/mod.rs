@@ -17,6 +17,7 @@ mod database;
 mod demo;
 mod log;
 mod programs;
+mod proxy;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
@@ -29,3 +30,5 @@ pub use demo::Demo;
 pub use log::{forget, logged};
 #[allow(unused_imports, reason = "as above")]
 pub use programs::{Outcome, psql, psql_file, rowcast};
+#[allow(unused_imports, reason = "as above")]
+pub use proxy::{Fault, Proxy};

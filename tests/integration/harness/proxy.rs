@@ -1,0 +1,121 @@
+//! A proxy that misbehaves on demand, in front of a server or of the daemon.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+pub struct Proxy {
+    address: SocketAddr,
+    fault: watch::Sender<Fault>,
+    accepting: AbortHandle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    None,
+    /// The line stays open and carries nothing, either way.
+    Stalled,
+    /// What the server says does not arrive.
+    Mute,
+    /// Every byte comes alone.
+    Trickle,
+    /// Connections are reset, and new ones too.
+    Reset,
+}
+
+impl Proxy {
+    pub async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let address = listener.local_addr().expect("it is bound");
+        let (fault, watched) = watch::channel(Fault::None);
+        let accepting = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(carry(client, target, watched.clone()));
+            }
+        });
+        Self { address, fault, accepting: accepting.abort_handle() }
+    }
+
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn set(&self, fault: Fault) {
+        self.fault.send_replace(fault);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn carry(client: TcpStream, target: SocketAddr, fault: watch::Receiver<Fault>) {
+    let Ok(server) = TcpStream::connect(target).await else { return };
+    let (client, server) = (Arc::new(client), Arc::new(server));
+    let mut reset = fault.clone();
+    let carried = async {
+        tokio::select! {
+            () = pipe(&client, &server, fault.clone(), false) => {}
+            () = pipe(&server, &client, fault.clone(), true) => {}
+        }
+    };
+    tokio::select! {
+        () = carried => {}
+        _ = reset.wait_for(|fault| *fault == Fault::Reset) => {
+            // Without lingering, the end is a reset.
+            for stream in [&client, &server] {
+                let _ = socket2::SockRef::from(&**stream).set_linger(Some(std::time::Duration::ZERO));
+            }
+        }
+    }
+}
+
+async fn pipe(
+    from: &TcpStream,
+    to: &TcpStream,
+    mut fault: watch::Receiver<Fault>,
+    from_server: bool,
+) {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let flows = |fault: &Fault| match fault {
+            Fault::Stalled => false,
+            Fault::Mute => !from_server,
+            Fault::None | Fault::Trickle | Fault::Reset => true,
+        };
+        if fault.wait_for(flows).await.is_err() || from.readable().await.is_err() {
+            return;
+        }
+        if !flows(&fault.borrow()) {
+            continue;
+        }
+        let size = if *fault.borrow() == Fault::Trickle { 1 } else { buffer.len() };
+        match from.try_read(&mut buffer[..size]) {
+            Ok(0) => return,
+            Ok(count) => {
+                if write_all(to, &buffer[..count]).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(_) => return,
+        }
+    }
+}
+
+async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+    while !bytes.is_empty() {
+        to.writable().await?;
+        match to.try_write(bytes) {
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
