@@ -10,6 +10,7 @@ mod hostile;
 mod install;
 mod privileges;
 mod resume;
+mod retention;
 mod scratch;
 mod tls;
 mod trigger_files;
