@@ -130,11 +130,16 @@ async fn a_long_reader_delays_the_removal_and_nobody_else() {
     log.age("2 hours").await;
     let reader = log.db.client().await;
     reader.batch_execute("begin; select count(*) from rowcast.event").await.unwrap();
-    let round = log.round(HOUR, PLENTY).await;
+    let others = async {
+        for _ in 0..50 {
+            log.writes_go_on().await;
+            log.reads_go_on().await;
+        }
+    };
+    let (round, ()) = tokio::join!(log.round(HOUR, PLENTY), others);
     assert_eq!(round.removed, 0);
     assert!(round.waiting.unwrap().contains("being read"));
     assert_eq!(log.floor().await, 0, "nothing went, so nothing is missing");
-    log.writes_go_on().await;
     reader.batch_execute("commit").await.unwrap();
     assert_eq!(log.round(HOUR, PLENTY).await.removed, 1);
 }
@@ -359,13 +364,20 @@ impl Log {
         self.client.batch_execute(&age).await.unwrap();
     }
 
-    /// A write of somebody who waits for no lock.
+    /// A write of somebody who does not wait for locks.
     async fn writes_go_on(&self) {
-        let writer = self.db.client().await;
-        writer
-            .batch_execute("set lock_timeout = '1 ms'; select rowcast.emit('b', 'meanwhile', '1')")
-            .await
-            .expect("an application's write never waits");
+        self.goes_on("select rowcast.emit('b', 'meanwhile', '1')").await;
+    }
+
+    /// The same of a reader of the whole log.
+    async fn reads_go_on(&self) {
+        self.goes_on("select count(*) from rowcast.event").await;
+    }
+
+    async fn goes_on(&self, sql: &str) {
+        let client = self.db.client().await;
+        client.batch_execute("set lock_timeout = '100 ms'").await.unwrap();
+        client.batch_execute(sql).await.expect("nobody waits");
     }
 
     async fn number(&self, sql: &str) -> i64 {
