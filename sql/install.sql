@@ -15,6 +15,11 @@ select not exists (select from rowcast.migration where version = 2) as missing \
     \ir migrations/0002_retention.sql
     insert into rowcast.migration (version, name) values (2, '0002_retention');
 \endif
+select not exists (select from rowcast.migration where version = 3) as missing \gset
+\if :missing
+    \ir migrations/0003_slots.sql
+    insert into rowcast.migration (version, name) values (3, '0003_slots');
+\endif
 
 \ir functions/column.sql
 \ir functions/refuse_target.sql
@@ -64,6 +69,14 @@ select not exists (select from rowcast.migration where version = 2) as missing \
 \ir functions/drift.sql
 \ir functions/watches.sql
 \ir functions/emit.sql
+\ir functions/slot_table.sql
+\ir functions/slot_newest.sql
+\ir functions/slot_bytes.sql
+\ir functions/slot_settle.sql
+\ir functions/slot_follow.sql
+\ir functions/slot_empty.sql
+\ir functions/slot_turn.sql
+\ir functions/maintain.sql
 \ir functions/grant_daemon.sql
 \ir functions/grant_emit.sql
 \ir grants.sql

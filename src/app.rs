@@ -3,14 +3,17 @@
 //! In: a [`Config`]. Out: a running daemon. Invariant: clients are let in only after LISTEN is up and the log was
 //! read once, and on the way out they are told before their sockets are closed.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use deadpool_postgres::Pool;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +29,7 @@ use crate::ingest::pace::Wake;
 use crate::lifecycle::Health;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
 use crate::postgres::identity::{EpochPolicy, Identity};
+use crate::retention::Retention;
 use crate::session::{Services, Share};
 use crate::transport::accept::{self, Limits};
 use crate::transport::origin::{BadOrigin, Origins};
@@ -39,9 +43,10 @@ pub struct Daemon {
     stop: CancellationToken,
     sockets: TaskTracker,
     servers: TaskTracker,
-    ingest: tokio::task::JoinHandle<()>,
-    /// Ends `ingest`, after the sockets.
+    ingest: JoinHandle<()>,
+    /// Ends `ingest`, before the sockets.
     unfollow: CancellationToken,
+    retention: JoinHandle<Infallible>,
 }
 
 impl Daemon {
@@ -55,7 +60,8 @@ impl Daemon {
         let address = public.local_addr().map_err(StartError::Address)?;
         let (identity, known) = watch::channel(None);
         let database = Target::parse(config.database.url.expose())?;
-        let history = LogHistory::new(database.pool(config.database.pool_size), known);
+        let pool = database.pool(config.database.pool_size);
+        let history = LogHistory::new(pool.clone(), known);
         let hub = Hub::start(hub_options(config), Arc::new(history.clone()));
         let services = Arc::new(Services {
             hub: hub.clone(),
@@ -77,13 +83,14 @@ impl Daemon {
         }
         let is_private = config.server.private_listen.is_some();
         wait_until_ready(watched.clone()).await?;
+        let retention = tokio::spawn(retention(config, pool).run());
         let origins = Origins::parse(&config.server.allowed_origins)?;
         let sockets = TaskTracker::new();
         let health_here = (!is_private).then(|| watched.clone());
         let routes = Routes { services, origins, health: health_here, sockets: sockets.clone() };
         let routes = transport::public(&routes, extra);
         servers.spawn(accept::serve(public, routes, limits, stop.clone()));
-        Ok(Self { address, hub, health, stop, sockets, servers, ingest, unfollow })
+        Ok(Self { address, hub, health, stop, sockets, servers, ingest, unfollow, retention })
     }
 
     /// Where clients connect.
@@ -96,7 +103,10 @@ impl Daemon {
         self.health.send_replace(Health::Draining);
         self.stop.cancel();
         self.unfollow.cancel();
+        let unfinished = self.ingest.abort_handle();
         let _ = timeout(FAREWELL, self.ingest).await;
+        unfinished.abort();
+        self.retention.abort();
         let _ = timeout(DRAIN, self.hub.drain()).await;
         self.sockets.close();
         let _ = timeout(FAREWELL, self.sockets.wait()).await;
@@ -149,6 +159,10 @@ fn ingest(
     let (hub, health) = (hub.clone(), health.clone());
     let fallback = FALLBACK;
     Ok(Ingest { database, listen, wake, fallback, epoch_policy, hub, health, identity })
+}
+
+fn retention(config: &Config, pool: Pool) -> Retention {
+    Retention { pool, keep: config.log.keep, max_bytes: config.log.max_bytes.0 }
 }
 
 fn hub_options(config: &Config) -> HubOptions {

@@ -5,7 +5,8 @@
 //! ```text
 //! L5  cli · app                       composition: the only place that knows everything
 //! L4  transport                       sockets and HTTP: warp lives here and nowhere else
-//! L3  session · hub · ingest · history · access services: tasks, channels, caches
+//! L3  session · hub · ingest ·        services: tasks, channels, caches
+//!     history · retention · access
 //! L2  postgres · auth                 adapters: one outside system each
 //! L1  protocol                        wire formats: bytes to messages and back, pure
 //! L0  domain                          what the service means: pure; no tokio, no clock, no IO
@@ -24,6 +25,7 @@ pub mod hub;
 
 pub mod history;
 pub mod ingest;
+pub mod retention;
 pub mod session;
 
 pub mod transport;

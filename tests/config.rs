@@ -403,9 +403,12 @@ fn a_key_whose_feature_is_missing_is_refused_where_ignoring_it_would_harm() {
     ] {
         assert_fault(text, &format!("rowcast.toml:2: {key}: is not built yet"));
     }
-    let case = Case::new("[log]\nkeep = \"48h\"\nmax_bytes = \"4GiB\"")
+    let case = Case::new("[presence]\nheartbeat = \"20s\"\ntimeout = \"1m\"")
         .environment(&[("ROWCAST_JWT_SECRET", SECRET)]);
-    assert_eq!(case.warnings(), ["rowcast.toml:2: log.keep: is not built yet and has no effect"]);
+    assert_eq!(
+        case.warnings(),
+        ["rowcast.toml:2: presence.heartbeat: is not built yet and has no effect"]
+    );
 }
 
 #[test]

@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &["domain", "protocol", "postgres", "config", "telemetry", "lifecycle"]),
     ("hub", &["domain", "protocol", "access", "config", "telemetry", "lifecycle"]),
     ("ingest", &["domain", "protocol", "postgres", "hub", "config", "telemetry", "lifecycle"]),
+    ("retention", &["postgres", "config", "telemetry", "lifecycle"]),
     ("history", &["domain", "postgres", "hub", "config", "telemetry", "lifecycle"]),
     (
         "session",
@@ -51,6 +52,7 @@ const EVERYTHING: &[&str] = &[
     "hub",
     "ingest",
     "history",
+    "retention",
     "session",
     "transport",
     "app",
@@ -67,6 +69,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
             "hub",
             "ingest",
             "history",
+            "retention",
             "session",
             "transport",
             "app",

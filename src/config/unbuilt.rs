@@ -21,8 +21,6 @@ const IGNORED: &[&str] = &[
     "limits.connections_per_address",
     "limits.connections_per_user",
     "limits.connect_attempts_per_minute",
-    "log.keep",
-    "log.max_bytes",
     "presence.heartbeat",
     "presence.timeout",
 ];

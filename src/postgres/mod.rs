@@ -17,6 +17,7 @@ pub mod event_log;
 pub mod identity;
 pub mod listener;
 pub mod replay_log;
+pub mod retention;
 
 pub mod scratch;
 pub mod server_binaries;

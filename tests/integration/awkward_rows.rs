@@ -263,6 +263,8 @@ async fn a_schema_half_dropped_silences_us_and_nothing_else() {
         "drop table rowcast.event",
         "drop table rowcast.event_default",
         "drop sequence rowcast.event_id_seq cascade",
+        "drop sequence rowcast.event_slot_seq cascade",
+        "drop table rowcast.event_0, rowcast.slot",
         "drop table rowcast.watched cascade; drop function rowcast._rebuilt, rowcast._warn; alter table t drop column n",
         "drop table rowcast.identity; drop function rowcast._announce",
         "drop schema rowcast cascade",

@@ -12,6 +12,7 @@ mod install;
 mod outages;
 mod privileges;
 mod resume;
+mod retention;
 mod scratch;
 mod tls;
 mod trigger_files;

@@ -220,7 +220,7 @@ async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
         }
         world.sql("insert into item values (4)").await;
         let (rows, said) = until_row(&mut client, 4).await;
-        assert_eq!(rows, [4], "{policy}");
+        assert!(rows.iter().all(|row| *row > 2), "{policy}: {rows:?}");
         assert!(!said.contains(&reset), "{policy}: {said:?}");
 
         let mut back = world.client("ana").await;

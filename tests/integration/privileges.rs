@@ -124,6 +124,7 @@ async fn who_may_emit_can_neither_write_the_log_nor_use_our_triggers() {
         "select rowcast.watch('shop.t')",
         "select rowcast._announce(null::record)",
         "select rowcast._signed('{}')",
+        "select rowcast.maintain('0', 0)",
         "create function rowcast.f() returns int language sql as 'select 1'",
     ] {
         refused(&client, sql, "42501").await;
@@ -144,6 +145,7 @@ async fn the_daemon_reads_the_log_and_nothing_of_the_application() {
         "select version from rowcast.migration",
         "select * from rowcast.watches where drift is null",
         "select rowcast.emit('a', 'b')",
+        "select rowcast.maintain('1 day', 1000000000)",
     ] {
         client.batch_execute(sql).await.expect(sql);
     }
@@ -159,6 +161,9 @@ async fn the_daemon_reads_the_log_and_nothing_of_the_application() {
         "delete from rowcast.event",
         "update rowcast.identity set key = key",
         "update rowcast.floor set xid = xid",
+        "truncate rowcast.event_0",
+        "select rowcast._slot_empty(0::smallint)",
+        "select setval('rowcast.event_slot_seq', 5)",
         "select rowcast.watch('shop.t')",
         "select rowcast.grant_daemon('postgres')",
     ] {

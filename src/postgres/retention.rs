@@ -1,0 +1,48 @@
+//! Asks the database for a round of retention of the event log.
+//!
+//! In: how long and how much is kept. Out: what the round did. Invariant: which events go is decided in the database,
+//! under its lock, so any number of nodes may ask at any time.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::error::QueryError;
+
+/// What one round found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// `false` while another session is at it: nothing was done.
+    pub led: bool,
+    /// Whether new events go into another slot from now on.
+    pub turned: bool,
+    /// How many slots of the log were emptied.
+    pub removed: i32,
+    /// The bytes these took.
+    pub freed: i64,
+    /// What is left takes this much; `None` where nothing was done.
+    pub bytes: Option<i64>,
+    /// Why something that is due is still there.
+    pub waiting: Option<String>,
+}
+
+pub async fn maintain(
+    client: &Client,
+    keep: Duration,
+    max_bytes: u64,
+) -> Result<Round, QueryError> {
+    let max_bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
+    let row = client.query_one(MAINTAIN, &[&keep.as_secs_f64(), &max_bytes]).await?;
+    Ok(Round {
+        led: row.try_get(0)?,
+        turned: row.try_get(1)?,
+        removed: row.try_get(2)?,
+        freed: row.try_get(3)?,
+        bytes: row.try_get(4)?,
+        waiting: row.try_get(5)?,
+    })
+}
+
+const MAINTAIN: &str = "\
+select led, turned, removed, freed, bytes, waiting
+  from rowcast.maintain(make_interval(secs => $1), $2)";
