@@ -43,6 +43,12 @@ impl Follower<'_> {
             Some(_) => self.start_over(listener, Some(ResetReason::Epoch)).await?,
             None => self.start_over(listener, None).await?,
         }
+        let lost = std::mem::take(&mut self.progress.unlogged);
+        if let Err(error) = self.check_watches().await {
+            self.progress.unlogged = lost;
+            return Err(error);
+        }
+        self.hub.reset_unlogged(lost).await;
         Ok(())
     }
 
@@ -72,7 +78,6 @@ impl Follower<'_> {
         &mut self,
         listener: &mut Listener,
     ) -> Result<Infallible, IngestError> {
-        self.check_watches().await?;
         let mut next = Next::Read { after: Duration::ZERO };
         loop {
             next = match next {

@@ -127,7 +127,6 @@ impl Ingest {
         progress: &'a mut Progress,
     ) -> Result<Follower<'a>, IngestError> {
         let log = EventLog::new(client, Arc::clone(&identity)).await?;
-        self.hub.reset_unlogged(std::mem::take(&mut progress.unlogged)).await;
         let pace = Pace::new(self.wake, self.fallback);
         Ok(Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() })
     }
