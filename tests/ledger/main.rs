@@ -1,0 +1,225 @@
+//! What was committed, held against what every client got, while everything around them breaks.
+//!
+//! See `README.md` here for how to read and repeat a failure.
+
+mod checker;
+mod client;
+mod dice;
+mod node;
+#[path = "../integration/harness/proxy.rs"]
+mod proxy;
+mod scene;
+mod writers;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use proxy::{Fault, Proxy};
+use rowcast::postgres::scratch::{ScratchCluster, StopMode};
+use scene::{Plan, Reckoning, Scene};
+
+/// Every resume found everything, and nobody had to start over.
+fn nothing_was_given_up(reckoning: &Reckoning) {
+    assert!(reckoning.resets.is_empty(), "{:?}", reckoning.resets);
+    assert_eq!(reckoning.resumes, reckoning.recovered);
+    assert!(reckoning.committed > 200, "the writers wrote");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_nine_at_any_time_loses_nothing() {
+    let mut scene = Scene::start(Plan::new("kill -9")).await;
+    for _ in 0..30 {
+        scene.go_on(50, 600).await;
+        scene.kill_and_restart(0).await;
+    }
+    let reckoning = scene.finish().await;
+    nothing_was_given_up(&reckoning);
+    assert!(reckoning.resumes > 50, "{} resumes", reckoning.resumes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarts_and_crashes_of_the_database_lose_nothing() {
+    let mut scene = Scene::start(Plan::new("database restarts")).await;
+    for round in 0..10 {
+        scene.go_on(200, 900).await;
+        let mode = if round % 2 == 0 { StopMode::Immediate } else { StopMode::Fast };
+        scene.cluster.restart(mode).await.expect("the server comes back");
+    }
+    scene.go_on(300, 600).await;
+    nothing_was_given_up(&scene.finish().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn terminated_backends_lose_nothing() {
+    let mut scene = Scene::start(Plan::new("terminated backends")).await;
+    for round in 0..20 {
+        scene.go_on(50, 300).await;
+        let which = [
+            "true",
+            "query = 'listen rowcast' or query = ''",
+            "query like '%pg_current_snapshot%'",
+        ];
+        scene
+            .sql(&format!(
+                "select pg_terminate_backend(pid) from pg_stat_activity
+                  where application_name = 'rowcast' and ({})",
+                which[round % 3]
+            ))
+            .await;
+    }
+    nothing_was_given_up(&scene.finish().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_are_cut_and_move_between_nodes_lose_nothing() {
+    let plan =
+        Plan { nodes: 2, clients: 8, stay: Duration::from_millis(500), ..Plan::new("two nodes") };
+    let mut scene = Scene::start(plan).await;
+    for round in 0..8 {
+        scene.go_on(300, 1000).await;
+        match round % 4 {
+            3 => {
+                scene.nodes[1].signal("TERM");
+                scene.nodes[1].start().await;
+            }
+            _ => scene.kill_and_restart(round % 2).await,
+        }
+    }
+    let reckoning = scene.finish().await;
+    nothing_was_given_up(&reckoning);
+    assert!(reckoning.resumes > 200, "{} cuts", reckoning.resumes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_between_clients_and_daemon_that_break_lose_nothing() {
+    let plan = Plan {
+        stay: Duration::from_secs(3),
+        settings: "limits.queue_bytes_per_connection = \"16KiB\"",
+        ..Plan::new("clients' lines")
+    };
+    let mut scene = Scene::start(plan).await;
+    let proxy = Proxy::to(scene.nodes[0].address()).await;
+    scene.lead_clients_to(vec![proxy.address()]);
+    let faults =
+        [Fault::Mute, Fault::None, Fault::Trickle, Fault::Stalled, Fault::None, Fault::Reset];
+    for fault in faults.into_iter().cycle().take(60) {
+        proxy.set(fault);
+        scene.go_on(100, 500).await;
+    }
+    proxy.set(Fault::None);
+    let reckoning = scene.finish().await;
+    nothing_was_given_up(&reckoning);
+    assert!(reckoning.lagged > 0, "no client was slow");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_between_daemon_and_database_that_break_lose_nothing() {
+    let mut proxy = None;
+    let way = async |cluster: &ScratchCluster| {
+        let server = SocketAddr::from(([127, 0, 0, 1], cluster.port()));
+        let made = proxy.insert(Proxy::to(server).await);
+        format!("postgres://postgres@{}/postgres?connect_timeout=2", made.address())
+    };
+    let mut scene = Scene::with(Plan::new("database's line"), way).await;
+    let proxy = proxy.expect("the nodes go through it");
+    for (fault, from) in [
+        (Fault::Reset, 10),
+        (Fault::Stalled, 3000),
+        (Fault::Trickle, 500),
+        (Fault::Mute, 3000),
+        (Fault::Reset, 500),
+        (Fault::Stalled, 100),
+    ] {
+        proxy.set(fault);
+        scene.go_on(from, from + 1000).await;
+        proxy.set(Fault::None);
+        scene.go_on(500, 1500).await;
+    }
+    nothing_was_given_up(&scene.finish().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_frozen_leaves_the_database_alone() {
+    let mut scene = Scene::start(Plan::new("frozen")).await;
+    scene.go_on(500, 800).await;
+    scene.nodes[0].signal("STOP");
+    let began = Instant::now();
+    let admin = writers::connect(&scene.cluster.url("postgres")).await.expect("the server runs");
+    let flood =
+        "select pg_notify('rowcast', repeat('x', 7900) || n) from generate_series(1, 400) n";
+    let sessions = "select count(*) from pg_stat_activity where application_name = 'rowcast' and query = 'listen rowcast' or query = ''
+                       and application_name = 'rowcast'";
+    loop {
+        admin.execute(flood, &[]).await.expect("nobody's write fails");
+        let usage: f64 =
+            admin.query_one("select pg_notification_queue_usage()", &[]).await.unwrap().get(0);
+        assert!(usage < 0.05, "the queue fills behind the frozen daemon: {usage}");
+        if admin.query_one(sessions, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "its session is still there");
+    }
+    scene.nodes[0].signal("CONT");
+    scene.go_on(500, 800).await;
+    nothing_was_given_up(&scene.finish().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pruning_that_overtakes_a_client_is_owned_up_to() {
+    let plan = Plan { stay: Duration::from_millis(300), is_pruned: true, ..Plan::new("pruning") };
+    let mut scene = Scene::start(plan).await;
+    for round in 0..6 {
+        scene.orders.send_modify(|orders| orders.away = Duration::from_millis(1500));
+        scene.go_on(300, 900).await;
+        // Several rounds, because a slot is left before it is emptied.
+        for _ in 0..12 {
+            scene.sql("select rowcast.maintain('0', 0)").await;
+            scene.go_on(20, 60).await;
+        }
+        if round % 2 == 0 {
+            // Without its memory the node has only the log.
+            scene.kill_and_restart(0).await;
+        }
+    }
+    let reckoning = scene.finish().await;
+    let strange: Vec<_> = reckoning.resets.iter().filter(|reason| *reason != "pruned").collect();
+    assert!(strange.is_empty(), "{strange:?}");
+}
+
+/// `./test --soak`: everything at random, for as long as it is told to.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes half an hour: ./test --soak"]
+async fn soak() {
+    let minutes: u64 =
+        std::env::var("SOAK_MINUTES").map_or(30, |text| text.parse().expect("a number"));
+    let plan = Plan { nodes: 2, clients: 16, stay: Duration::from_secs(20), ..Plan::new("soak") };
+    let mut scene = Scene::start(plan).await;
+    let (began, mut said) = (Instant::now(), 0);
+    while began.elapsed() < Duration::from_secs(60 * minutes) {
+        scene.go_on(1000, 8000).await;
+        let node = usize::try_from(scene.dice.roll(2)).expect("a small number");
+        match scene.dice.roll(8) {
+            0 | 1 => scene.kill_and_restart(node).await,
+            2 => {
+                scene.nodes[node].signal("TERM");
+                scene.nodes[node].start().await;
+            }
+            3 => {
+                scene.nodes[node].signal("STOP");
+                scene.go_on(500, 4000).await;
+                scene.nodes[node].signal("CONT");
+            }
+            4 => scene.cluster.restart(StopMode::Fast).await.expect("the server comes back"),
+            5 => scene.cluster.restart(StopMode::Immediate).await.expect("the server comes back"),
+            _ => {
+                let end = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'rowcast'";
+                scene.sql(end).await;
+            }
+        }
+        if began.elapsed().as_secs() / 60 > said {
+            said = began.elapsed().as_secs() / 60;
+            eprintln!("minute {said}: {}", scene.glance().await);
+        }
+    }
+    nothing_was_given_up(&scene.finish().await);
+}

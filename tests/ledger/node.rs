@@ -1,0 +1,87 @@
+//! The program as it is shipped, in a process that can be killed.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub struct Node {
+    config: PathBuf,
+    log: PathBuf,
+    address: SocketAddr,
+    process: Option<Child>,
+}
+
+impl Node {
+    /// On a port that stays its own through all restarts.
+    pub fn new(folder: &Path, name: &str, url: &str, settings: &str) -> Self {
+        let address = free_address();
+        let config = folder.join(format!("{name}.toml"));
+        let text = format!(
+            "database.url = \"{url}\"\nserver.listen = \"{address}\"\n\
+             policy = [{{ channel = \"*\", allow = [\"subscribe\"] }}]\n\
+             limits.connect_attempts_per_minute = 100000\nlimits.messages_per_minute = 100000\n{settings}\n"
+        );
+        std::fs::write(&config, text).expect("the folder can be written to");
+        Self { config, log: folder.join(format!("{name}.log")), address, process: None }
+    }
+
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Starts it, and waits until it accepts.
+    pub async fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
+        command.args(["serve", "--config"]).arg(&self.config);
+        command.env_remove("DATABASE_URL").env("ROWCAST_JWT_SECRET", super::client::SECRET);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
+        self.process = Some(command.spawn().expect("the program was built"));
+        let began = Instant::now();
+        while tokio::net::TcpStream::connect(self.address).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60), "no node: {}", self.said());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// `KILL` and `TERM` wait for the end.
+    pub fn signal(&mut self, signal: &str) {
+        let Some(process) = &mut self.process else { return };
+        let id = process.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the node is gone: {}", self.said());
+        if matches!(signal, "KILL" | "TERM") {
+            let _ = self.process.take().map(|mut process| process.wait());
+        }
+    }
+
+    /// Resident memory in KiB, and open descriptors.
+    pub fn weight(&self) -> Option<(u64, usize)> {
+        let id = self.process.as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let memory = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some((memory, std::fs::read_dir(format!("/proc/{id}/fd")).ok()?.count()))
+    }
+
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it is bound")
+}
