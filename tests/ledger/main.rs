@@ -107,9 +107,7 @@ async fn lines_between_clients_and_daemon_that_break_lose_nothing() {
         scene.go_on(100, 500).await;
     }
     proxy.set(Fault::None);
-    let reckoning = scene.finish().await;
-    nothing_was_given_up(&reckoning);
-    assert!(reckoning.lagged > 0, "no client was slow");
+    nothing_was_given_up(&scene.finish().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
