@@ -134,7 +134,16 @@ impl Sources {
     pub fn load(&self) -> Result<Loaded, Faults> {
         let file = self.file.clone().or_else(standard_file);
         let text = file.as_deref().map(read_file).transpose()?.unwrap_or_default();
-        let (document, syntax) = Document::parse(file.as_deref(), &text);
+        self.read(file, &text)
+    }
+
+    /// The same with this text in place of a file.
+    pub fn load_text(&self, text: &str) -> Result<Loaded, Faults> {
+        self.read(None, text)
+    }
+
+    fn read(&self, file: Option<PathBuf>, text: &str) -> Result<Loaded, Faults> {
+        let (document, syntax) = Document::parse(file.as_deref(), text);
         let mut reader = Reader::new(&document, self, syntax);
         let mut config = Config::default();
         config.visit(&mut reader);

@@ -6,7 +6,7 @@
 
 mod follower;
 pub mod pace;
-mod payload;
+pub mod payload;
 
 use std::convert::Infallible;
 use std::sync::Arc;

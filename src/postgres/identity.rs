@@ -42,17 +42,14 @@ impl Identity {
         let row = client.query_one(QUERY, &[]).await?;
         let (system, database, timeline): (i64, u32, i32) =
             (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        let key: &[u8] = row.try_get(3)?;
-        Ok(Self {
-            policy,
-            epoch: Epoch {
-                system: system.cast_unsigned(),
-                database,
-                timeline: timeline.cast_unsigned(),
-            },
-            key: hmac::Key::new(hmac::HMAC_SHA256, key),
-            notify_key: key.into(),
-        })
+        let epoch =
+            Epoch { system: system.cast_unsigned(), database, timeline: timeline.cast_unsigned() };
+        Ok(Self::new(policy, epoch, row.try_get(3)?))
+    }
+
+    pub fn new(policy: EpochPolicy, epoch: Epoch, key: &[u8]) -> Self {
+        let signing = hmac::Key::new(hmac::HMAC_SHA256, key);
+        Self { policy, epoch, key: signing, notify_key: key.into() }
     }
 
     pub const fn epoch(&self) -> Epoch {
@@ -157,9 +154,7 @@ mod tests {
     use super::*;
 
     fn identity(system: u64, timeline: u32) -> Identity {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &[7; 32]);
-        let epoch = Epoch { system, database: 5, timeline };
-        Identity { policy: EpochPolicy::Strict, epoch, key, notify_key: Box::default() }
+        Identity::new(EpochPolicy::Strict, Epoch { system, database: 5, timeline }, &[7; 32])
     }
 
     fn token(identity: &Identity) -> Box<str> {
