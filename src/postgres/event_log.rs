@@ -39,6 +39,7 @@ pub struct EventLog {
 
 impl EventLog {
     pub async fn new(client: Client, identity: Arc<Identity>) -> Result<Self, ReadError> {
+        client.batch_execute(PLANS).await?;
         let read_new = client.prepare(READ_NEW).await?;
         let read_rest = client.prepare(READ_REST).await?;
         let session = client.query_one("select pg_backend_pid()", &[]).await?.try_get(0)?;
@@ -263,6 +264,10 @@ impl<'a> FromSql<'a> for JsonText {
     }
 }
 
+/// One plan, made once, that stays right while a slot of the log grows from nothing to millions of rows: making it
+/// anew costs more than the read, and a small table's plan would scan the large one that it becomes.
+const PLANS: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off";
+
 /// Behind the transaction with the newest event that is no longer recent.
 const START: &str = "\
 with newest as (
@@ -291,11 +296,6 @@ const READ_NEW: &str = concat!(
 with cur as materialized (
        select pg_current_snapshot()::text as snapshot,
               (select xid::text::int8
-                 from rowcast.event
-                where xid >= pg_snapshot_xmax(($1::text)::pg_snapshot)
-                order by rowcast.event.xid desc
-                limit 1) as last,
-              (select xid::text::int8
                  from rowcast.floor) as floor),
      e as (
        select *
@@ -309,7 +309,7 @@ with cur as materialized (
           and xid >= pg_snapshot_xmin(($1::text)::pg_snapshot)
           and xid < pg_snapshot_xmax(($1::text)::pg_snapshot)
           and xid = any (array(select pg_snapshot_xip(($1::text)::pg_snapshot))))
-select cur.snapshot, cur.last, cur.floor, ",
+select cur.snapshot, max(e.xid::text::int8) over (), cur.floor, ",
     columns!(),
     "
   from cur
