@@ -33,7 +33,7 @@ use crate::domain::position::Position;
 use crate::domain::routes::{Routes, SubscriberId};
 use crate::domain::template::Template;
 use crate::protocol::Wire;
-use member::{State, Subscriber};
+use member::{Greeting, State, Subscriber};
 
 /// A subscriber's slot, and which of its tenants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -209,11 +209,7 @@ impl Shard {
         match command {
             Command::Join { sink, wire, reply } => self.join(sink, wire, reply),
             Command::Identify { key, user } => self.identify(key, user),
-            Command::Send { key, frame } => {
-                if self.subscriber(key).is_some() {
-                    self.queue(key.slot, frame);
-                }
-            }
+            Command::Send { key, frame } => self.send(key, frame),
             Command::Subscribe { key, pattern, reference, past } => {
                 self.subscribe(key, pattern, reference, past);
             }
@@ -260,6 +256,18 @@ impl Shard {
             self.routes.insert(&subscription.pattern, key.slot, user.as_ref());
         }
         subscriber.user = user;
+        if subscriber.greeting == Greeting::Unknown {
+            subscriber.greeting = Greeting::Identified;
+        }
+    }
+
+    /// The first thing that a session says to somebody whom it knows is the welcome.
+    fn send(&mut self, key: Key, frame: Bytes) {
+        let Some(subscriber) = self.subscriber(key) else { return };
+        if subscriber.greeting == Greeting::Identified {
+            subscriber.greeting = Greeting::Welcomed;
+        }
+        self.queue(key.slot, frame);
     }
 
     fn leave(&mut self, key: Key) {
@@ -304,8 +312,9 @@ impl Shard {
         let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string().into();
         let message = ServerMessage::System { event, message: event.message(), at };
         for slot in self.slots() {
-            let frame = self.subscribers[slot].wire.message(&message);
-            self.queue(slot, frame);
+            if self.subscribers[slot].greeting == Greeting::Welcomed {
+                self.tell(slot, &message);
+            }
         }
     }
 

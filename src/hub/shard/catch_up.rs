@@ -139,7 +139,7 @@ impl Shard {
         };
         let part = self.part(&wanted, wire, position, only.as_ref());
         work += part.work;
-        self.send(key, ticket, part.frames, part.position, only);
+        self.send_page(key, ticket, part.frames, part.position, only);
         if part.is_all {
             self.go_live(key.slot, ticket);
         }
@@ -182,11 +182,11 @@ impl Shard {
             wanted.channels(event).map(|channel| wire.change(event, &event.token, channel))
         });
         let frames = frames.collect();
-        self.send(key, ticket, frames, page.position, only);
+        self.send_page(key, ticket, frames, page.position, only);
     }
 
     /// Queues a page; the next one follows when the socket has taken it.
-    fn send(
+    fn send_page(
         &mut self,
         key: Key,
         ticket: u64,

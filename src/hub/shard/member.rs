@@ -22,6 +22,7 @@ pub(super) struct Subscriber {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) wire: &'static dyn Wire,
     pub(super) user: Option<Arc<str>>,
+    pub(super) greeting: Greeting,
     pub(super) subscriptions: Vec<Subscription>,
     pub(super) catch_ups: Vec<CatchUp>,
     pub(super) outbox: Outbox,
@@ -33,6 +34,14 @@ pub(super) struct Subscriber {
     pub(super) delivery: u64,
     /// Since when the socket, which has something to take, takes nothing.
     pub(super) stalled: Option<Instant>,
+}
+
+/// How far somebody is who has connected: what concerns everybody comes behind the welcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Greeting {
+    Unknown,
+    Identified,
+    Welcomed,
 }
 
 pub(super) struct Subscription {
@@ -74,6 +83,7 @@ impl Subscriber {
             sink,
             wire,
             user: None,
+            greeting: Greeting::Unknown,
             subscriptions: Vec::new(),
             catch_ups: Vec::new(),
             outbox,
