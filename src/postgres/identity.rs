@@ -151,7 +151,10 @@ const MAC_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::domain::position::tests::any_position;
 
     fn identity(system: u64, timeline: u32) -> Identity {
         Identity::new(EpochPolicy::Strict, Epoch { system, database: 5, timeline }, &[7; 32])
@@ -170,6 +173,22 @@ mod tests {
         let position = identity.position(&token).unwrap();
         assert_eq!((position.last, position.upto.to_string().as_str()), (123_456, "743:750:743"));
         assert!((20..=48).contains(&token.len()), "{token} has {} characters", token.len());
+    }
+
+    proptest! {
+        #[test]
+        fn every_position_survives_as_a_token_of_bounded_length(position in any_position()) {
+            let identity = identity(1, 1);
+            let tokens = identity.tokens(&position.before, &position.upto);
+            let token = tokens.behind(position.last);
+            prop_assert_eq!(identity.position(&token), Ok(position));
+            prop_assert!(token.len() <= 400);
+        }
+
+        #[test]
+        fn any_text_is_a_position_or_an_error(text in ".{0,80}") {
+            prop_assert!(identity(1, 1).position(&text).is_err());
+        }
     }
 
     #[test]
