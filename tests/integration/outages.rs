@@ -237,6 +237,43 @@ async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
     }
 }
 
+/// The stand-by never hears of the last commit. What was delivered of it did not happen, and ids come again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
+    let (primary, standby) = pair(false).await;
+    let db = Database::at(primary.url("postgres"));
+    let mut world = World::at(db, &both(&primary, &standby), OPEN).await;
+    let mut client = world.subscriber("ana", &["items"]).await;
+    world.sql("insert into item values (1)").await;
+    until_row(&mut client, 1).await;
+    let behind = Database::at(standby.url("postgres")).client().await;
+    let has = "select exists (select from item where id = 1)";
+    while !behind.query_one(has, &[]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+    behind.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
+    behind.batch_execute("select pg_reload_conf()").await.unwrap();
+    let receives = "select exists (select from pg_stat_wal_receiver)";
+    while behind.query_one(receives, &[]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+    world.sql("insert into item values (2)").await;
+    until_row(&mut client, 2).await;
+    primary.shut_down(StopMode::Immediate).await.unwrap();
+    standby.promote().await.unwrap();
+    world.db = Database::at(standby.url("postgres"));
+    let reset = json!({ "type": "reset", "channel": "items", "reason": "epoch" });
+    client.skip_to(|message| *message == reset).await;
+    world.sql("insert into item values (3)").await;
+    assert_eq!(until_row(&mut client, 3).await.0, [3]);
+    let rows = world.db.client().await.query("select id from item order by id", &[]).await.unwrap();
+    let rows: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+    assert_eq!(rows, [1, 3], "the second never happened here");
+    world.daemon.stop().await;
+    primary.stop().await;
+    standby.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_was_replaced_and_still_answers_is_left() {
     let (zombie, standby) = pair(false).await;

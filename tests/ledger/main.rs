@@ -100,8 +100,15 @@ async fn lines_between_clients_and_daemon_that_break_lose_nothing() {
     let mut scene = Scene::start(plan).await;
     let proxy = Proxy::to(scene.nodes[0].address()).await;
     scene.lead_clients_to(vec![proxy.address()]);
-    let faults =
-        [Fault::Mute, Fault::None, Fault::Trickle, Fault::Stalled, Fault::None, Fault::Reset];
+    let faults = [
+        Fault::Mute,
+        Fault::None,
+        Fault::Trickle,
+        Fault::HalfClosed,
+        Fault::Stalled,
+        Fault::None,
+        Fault::Reset,
+    ];
     for fault in faults.into_iter().cycle().take(60) {
         proxy.set(fault);
         scene.go_on(100, 500).await;
@@ -126,6 +133,7 @@ async fn lines_between_daemon_and_database_that_break_lose_nothing() {
         (Fault::Trickle, 500),
         (Fault::Mute, 3000),
         (Fault::Reset, 500),
+        (Fault::HalfClosed, 500),
         (Fault::Stalled, 100),
     ] {
         proxy.set(fault);

@@ -24,6 +24,8 @@ pub enum Fault {
     Trickle,
     /// Connections are reset, and new ones too.
     Reset,
+    /// The client is told that nothing more comes, while the server hears on.
+    HalfClosed,
 }
 
 impl Proxy {
@@ -57,11 +59,18 @@ impl Drop for Proxy {
 async fn carry(client: TcpStream, target: SocketAddr, fault: watch::Receiver<Fault>) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (client, server) = (Arc::new(client), Arc::new(server));
-    let mut reset = fault.clone();
+    let (mut reset, mut half_closed) = (fault.clone(), fault.clone());
+    let close_half = async {
+        if half_closed.wait_for(|fault| *fault == Fault::HalfClosed).await.is_ok() {
+            let _ = socket2::SockRef::from(&*client).shutdown(std::net::Shutdown::Write);
+        }
+        std::future::pending::<()>().await;
+    };
     let carried = async {
         tokio::select! {
             () = pipe(&client, &server, fault.clone(), false) => {}
             () = pipe(&server, &client, fault.clone(), true) => {}
+            () = close_half => {}
         }
     };
     tokio::select! {
@@ -85,7 +94,7 @@ async fn pipe(
     loop {
         let flows = |fault: &Fault| match fault {
             Fault::Stalled => false,
-            Fault::Mute => !from_server,
+            Fault::Mute | Fault::HalfClosed => !from_server,
             Fault::None | Fault::Trickle | Fault::Reset => true,
         };
         if fault.wait_for(flows).await.is_err() || from.readable().await.is_err() {
