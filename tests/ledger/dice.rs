@@ -32,6 +32,11 @@ impl Dice {
         Duration::from_millis(from + self.roll(to - from))
     }
 
+    /// From 0 to 1.
+    pub fn fraction(&mut self) -> f64 {
+        self.millis(0, 1001).as_secs_f64()
+    }
+
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[usize::try_from(self.roll(from.len() as u64)).expect("a small number")]
     }

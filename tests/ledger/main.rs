@@ -198,7 +198,14 @@ async fn pruning_that_overtakes_a_client_is_owned_up_to() {
 async fn soak() {
     let minutes: u64 =
         std::env::var("SOAK_MINUTES").map_or(30, |text| text.parse().expect("a number"));
-    let plan = Plan { nodes: 2, clients: 16, stay: Duration::from_secs(20), ..Plan::new("soak") };
+    let plan = Plan {
+        nodes: 2,
+        clients: 16,
+        stay: Duration::from_secs(20),
+        // The ledger has to fit in memory.
+        rest: Duration::from_millis(60),
+        ..Plan::new("soak")
+    };
     let mut scene = Scene::start(plan).await;
     let (began, mut said) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(60 * minutes) {

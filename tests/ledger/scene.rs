@@ -41,6 +41,8 @@ pub struct Plan {
     pub clients: usize,
     /// How long a connection is kept, at most.
     pub stay: Duration,
+    /// How long a writer rests after a transaction, at most.
+    pub rest: Duration,
     /// For the nodes' configuration.
     pub settings: &'static str,
     /// Whether the log loses events, so that the truth has to be kept elsewhere.
@@ -50,7 +52,8 @@ pub struct Plan {
 impl Plan {
     pub const fn new(name: &'static str) -> Self {
         let stay = Duration::from_secs(3600);
-        Self { name, nodes: 1, clients: 6, stay, settings: "", is_pruned: false }
+        let rest = Duration::ZERO;
+        Self { name, nodes: 1, clients: 6, stay, rest, settings: "", is_pruned: false }
     }
 }
 
@@ -101,7 +104,7 @@ impl Scene {
             dice: dice.fork(),
         };
         scene.admit_clients(plan.clients, &mut dice).await;
-        scene.begin_writing(&mut dice);
+        scene.begin_writing(&mut dice, plan.rest);
         scene
     }
 
@@ -179,11 +182,11 @@ impl Scene {
         }
     }
 
-    fn begin_writing(&mut self, dice: &mut Dice) {
+    fn begin_writing(&mut self, dice: &mut Dice, rest: Duration) {
         for number in 0..6 {
             let (url, stop) = (self.url.subscribe(), self.stop.subscribe());
             let complaints = self.complaints.clone();
-            self.writers.spawn(writer(url, number, dice.fork(), stop, complaints));
+            self.writers.spawn(writer(url, (number, rest), dice.fork(), stop, complaints));
         }
         self.writers.spawn(long_writer(self.url.subscribe(), dice.fork(), self.stop.subscribe()));
     }

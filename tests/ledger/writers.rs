@@ -31,7 +31,7 @@ impl Complaints {
 /// Writes until told to stop; a database that is away is waited for.
 pub async fn writer(
     url: watch::Receiver<String>,
-    number: u64,
+    (number, rest): (u64, Duration),
     mut dice: Dice,
     stop: watch::Receiver<bool>,
     complaints: Complaints,
@@ -41,7 +41,7 @@ pub async fn writer(
         let Some(client) = connect(&here).await else { continue };
         while !*stop.borrow() && *url.borrow() == here {
             match transaction(&client, number, &mut dice).await {
-                Ok(()) => {}
+                Ok(()) => tokio::time::sleep(rest.mul_f64(dice.fraction())).await,
                 Err(error) if error.is_closed() || is_the_servers(&error) => break,
                 Err(error) => complaints.0.lock().unwrap().push(format!("{error:?}")),
             }
