@@ -3,16 +3,16 @@
 //! In: requests of the hub. Out: pages of the log. Invariant: no transaction and no connection is held while a client
 //! takes its time, and a page is complete or refused: what was pruned is never passed over in silence.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::{Object, Pool};
 use tokio::sync::{Semaphore, watch};
 
 use crate::domain::message::ResetReason;
 use crate::domain::past::{Page, Start, Survey};
 use crate::domain::position::Position;
 use crate::hub::{History, Request};
-use crate::postgres::identity::{Identity, TokenError};
+use crate::postgres::identity::{Epoch, Identity, TokenError};
 use crate::postgres::replay_log::{ReplayError, ReplayLog};
 
 /// Reads the log for those whom the hub's memory does not reach back for.
@@ -20,6 +20,8 @@ use crate::postgres::replay_log::{ReplayError, ReplayLog};
 pub struct LogHistory {
     pool: Pool,
     identity: watch::Receiver<Option<Arc<Identity>>>,
+    /// The epoch that the pool's connections belong to.
+    epoch: Arc<Mutex<Option<Epoch>>>,
     /// Bounds the reads at one time, so that a crowd that comes back leaves the database to others.
     turns: Arc<Semaphore>,
 }
@@ -27,7 +29,7 @@ pub struct LogHistory {
 impl LogHistory {
     pub fn new(pool: Pool, identity: watch::Receiver<Option<Arc<Identity>>>) -> Self {
         let turns = Arc::new(Semaphore::new(pool.status().max_size.div_ceil(2)));
-        Self { pool, identity, turns }
+        Self { pool, identity, epoch: Arc::default(), turns }
     }
 
     /// The position an event id stands for.
@@ -57,7 +59,7 @@ impl LogHistory {
     async fn page(&self, request: &Request) -> Result<(Page, Option<Survey>), ReplayError> {
         let identity = self.identity.borrow().clone().ok_or(ReplayError::NoIdentity)?;
         let _turn = self.turns.acquire().await;
-        let client = self.pool.get().await?;
+        let client = self.client(&identity).await?;
         let log = ReplayLog::new(&client, &identity, &request.wanted);
         match &request.start {
             Start::Newest(count) => {
@@ -76,6 +78,17 @@ impl LogHistory {
                 Ok((page, survey))
             }
         }
+    }
+}
+
+impl LogHistory {
+    /// A connection to the server that is followed now; those to one that it has replaced are given up.
+    async fn client(&self, identity: &Identity) -> Result<Object, ReplayError> {
+        let known = self.epoch.lock().ok().and_then(|mut known| known.replace(identity.epoch()));
+        if known != Some(identity.epoch()) {
+            self.pool.retain(|_, _| false);
+        }
+        Ok(self.pool.get().await?)
     }
 }
 

@@ -280,11 +280,22 @@ async fn a_primary_that_was_replaced_and_still_answers_is_left() {
     let db = Database::at(standby.url("postgres"));
     let world = World::at(db, &both(&zombie, &standby), OPEN).await;
     let mut client = world.subscriber("ana", &["items"]).await;
+    Database::at(zombie.url("postgres")).batch_execute("insert into item values (1)").await;
+    until_row(&mut client, 1).await;
+    // So that connections for reading the past are there too.
+    let history = json!({ "type": "subscribe", "channel": "items", "history": 9 });
+    assert_eq!(client.ask(history.clone()).await["replayed"], 1);
+    until_row(&mut client, 1).await;
+
     standby.promote().await.unwrap();
     let reset = json!({ "type": "reset", "channel": "items", "reason": "epoch" });
     client.skip_to(|message| *message == reset).await;
     world.sql("insert into item values (2)").await;
     assert_eq!(until_row(&mut client, 2).await.0, [2]);
+    client.send(history).await;
+    client.skip_to(|message| message["type"] == "ok").await;
+    let (rows, _) = until_row(&mut client, 2).await;
+    assert_eq!(rows.last(), Some(&2), "read from the server that was replaced");
     world.daemon.stop().await;
     zombie.stop().await;
     standby.stop().await;

@@ -207,12 +207,11 @@ impl Shard {
     /// The past can't be had: what was asked for instead of it, or live from now.
     fn refuse(&mut self, key: Key, ticket: u64, reason: ResetReason) {
         let Some(catch_up) = self.active(key, ticket) else { return };
-        let owed = catch_up.owed.take();
-        match owed {
-            Some(mut owed) if owed.after.is_some() && owed.history.is_some() => {
-                (owed.after, owed.refused) = (None, Some(reason));
-                catch_up.start = owed.history.map_or(Start::Newest(0), Start::Newest);
-                catch_up.owed = Some(owed);
+        match catch_up.owed.take() {
+            Some(Owed { reference, pattern, after: Some(_), history: Some(count), .. }) => {
+                let (refused, history) = (Some(reason), Some(count));
+                catch_up.owed = Some(Owed { reference, pattern, after: None, refused, history });
+                catch_up.start = Start::Newest(count);
                 return self.turns.push_back((key, ticket));
             }
             Some(mut owed) => {
