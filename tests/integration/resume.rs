@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use rowcast::postgres::scratch::ScratchCluster;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, World};
+use crate::harness::{Client, Database, OPEN, World, options};
 
 const TABLE: &str = "
     create table item (id int primary key, owner text, version int not null default 0);
@@ -178,7 +179,10 @@ async fn the_last_events_come_first_where_they_are_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_was_pruned_is_said_and_one_above_the_floor_is_not() {
-    let world = world().await;
+    // A server of its own: on a shared one, transactions of other tests are older than what is pruned here.
+    let cluster = ScratchCluster::start(options()).await.expect("the server starts");
+    let world = World::on(Database::alone(&cluster).await, OPEN).await;
+    world.sql(TABLE).await;
     let old = seen_one(&world).await;
     world.sql("insert into item select n from generate_series(2, 9) n").await;
     let young = {
@@ -189,16 +193,10 @@ async fn a_place_that_was_pruned_is_said_and_one_above_the_floor_is_not() {
     world
         .sql(
             "insert into secret select n, 'eve' from generate_series(100, 12000) n;
-             create table gone as select max(xid::text::int8) + 1 as floor from rowcast.event where id <= 9;
-             delete from rowcast.event where id <= 9",
+             with gone as (delete from rowcast.event where id <= 9 returning xid)
+             update rowcast.floor set xid = (select (max(xid::text::int8) + 1)::text::xid8 from gone)",
         )
         .await;
-    // A floor is never above the oldest transaction of the server, which may be another test's.
-    let raise = "update rowcast.floor set xid = floor::text::xid8 from gone
-                  where floor::text::xid8 <= pg_snapshot_xmin(pg_current_snapshot())";
-    while world.db.client().await.execute(raise, &[]).await.unwrap() == 0 {
-        tokio::task::yield_now().await;
-    }
     let node = world.another_node().await;
     let mut client = world.client_of(&node, "ana").await;
     let ok = client.resume("items", &old).await;
@@ -210,6 +208,8 @@ async fn a_place_that_was_pruned_is_said_and_one_above_the_floor_is_not() {
     let ok = client.resume("items", &young).await;
     assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(1)), "{ok}");
     node.stop().await;
+    world.daemon.stop().await;
+    cluster.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
