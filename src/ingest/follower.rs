@@ -35,14 +35,15 @@ pub(super) struct Follower<'a> {
 impl Follower<'_> {
     /// Goes on where the last connection ended, or begins with the recent past.
     pub(super) async fn begin(&mut self, listener: &Listener) -> Result<(), IngestError> {
-        let known = self.progress.epoch.replace(self.identity.epoch());
-        match known {
+        match self.progress.epoch {
             Some(known) if self.identity.continues(known) => {
                 self.read(listener).await?;
             }
             Some(_) => self.start_over(listener, Some(ResetReason::Epoch)).await?,
             None => self.start_over(listener, None).await?,
         }
+        // Not before: a beginning that fails has to be made again.
+        self.progress.epoch = Some(self.identity.epoch());
         let lost = std::mem::take(&mut self.progress.unlogged);
         if let Err(error) = self.check_watches().await {
             self.progress.unlogged = lost;

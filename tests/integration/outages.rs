@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use rowcast::app::Daemon;
 use rowcast::postgres::scratch::{ScratchCluster, ScratchOptions, StopMode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::timeout;
 
 use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options};
 
@@ -90,6 +92,30 @@ async fn a_line_of_single_bytes_and_one_that_is_reset_change_nothing() {
         assert_eq!(until_row(&mut client, round).await.0, [round]);
     }
     world.daemon.stop().await;
+}
+
+/// Whatever of its beginning a node has done when the line breaks, it begins again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_interrupted_anywhere_succeeds_in_the_end() {
+    let db = Database::migrated().await;
+    db.batch_execute(TABLE).await;
+    db.batch_execute("insert into item values (1)").await;
+    let proxy = Proxy::to(tcp_server().await).await;
+    let config = World::config(&through(&proxy, db.name()), OPEN);
+    for step in 0..30 {
+        let starting = tokio::spawn({
+            let config = config.clone();
+            async move { Daemon::start(&config, None).await }
+        });
+        // Not a wait for anything: each step interrupts a little later.
+        tokio::time::sleep(Duration::from_millis(2 * step)).await;
+        proxy.set(Fault::Reset);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        proxy.set(Fault::None);
+        let started = timeout(Duration::from_secs(20), starting).await;
+        let daemon = started.unwrap_or_else(|_| panic!("interrupted at step {step}, never ready"));
+        daemon.expect("no panic").expect("the daemon starts").stop().await;
+    }
 }
 
 /// `PgBouncer` in front of the tests' server; gone when dropped.
