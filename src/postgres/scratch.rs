@@ -26,8 +26,8 @@ pub struct ScratchOptions {
     pub tcp: bool,
     /// Lines for `postgresql.conf`.
     pub settings: Vec<(String, String)>,
-    /// Instead of an empty server: a standby of the server at this address, as `pg_basebackup -d` takes it.
-    pub standby_of: Option<String>,
+    /// Instead of an empty server: a copy of this one, which was shut down, that follows it.
+    pub standby_of: Option<Primary>,
     /// Files for the data folder, such as certificates or a whole `pg_hba.conf`.
     pub files: Vec<(String, String)>,
 }
@@ -38,6 +38,14 @@ pub struct ScratchCluster {
     binaries: ServerBinaries,
     account: Account,
     watchdog: Child,
+}
+
+/// A server to copy and to follow.
+#[derive(Clone, Debug)]
+pub struct Primary {
+    data: PathBuf,
+    /// Where it will be again, as libpq takes it.
+    address: String,
 }
 
 /// How a server goes down.
@@ -82,6 +90,12 @@ impl ScratchCluster {
         self.binaries.version
     }
 
+    /// This server as [`ScratchOptions::standby_of`] takes it; only with [`ScratchOptions::tcp`].
+    pub fn as_primary(&self) -> Primary {
+        let address = format!("host=127.0.0.1 port={} user=postgres", self.port);
+        Primary { data: self.site().data(), address }
+    }
+
     /// Makes a standby the primary.
     pub async fn promote(&self) -> Result<(), ScratchError> {
         self.control(&["promote", "--wait", "--timeout=60"]).await
@@ -90,6 +104,13 @@ impl ScratchCluster {
     /// Takes the server down in this way, for good.
     pub async fn shut_down(&self, mode: StopMode) -> Result<(), ScratchError> {
         self.control(&["stop", "--wait", "--timeout=60", mode.as_argument()]).await
+    }
+
+    /// Starts a server that was shut down, on the same port.
+    pub async fn start_again(&self) -> Result<(), ScratchError> {
+        let port = format!("--options=-p {}", self.port);
+        let log = format!("--log={}", self.folder.join("log").display());
+        self.control(&["start", "--wait", "--timeout=60", &port, &log]).await
     }
 
     /// Takes the server down in this way and starts it again, on the same port.
@@ -182,21 +203,15 @@ impl Site<'_> {
         self.write("postgresql.auto.conf", &self.settings(options))
     }
 
-    fn copy(&self, primary: &str, options: &ScratchOptions) -> Result<(), ScratchError> {
-        let mut backup = self.command(&self.binaries.program("pg_basebackup"));
-        backup.args([
-            "--no-sync",
-            "--checkpoint=fast",
-            "--write-recovery-conf",
-            "--dbname",
-            primary,
-        ]);
-        backup.arg("--pgdata").arg(self.data());
-        run(backup)?;
-        // The primary's own settings came with the copy, and where to find it stands beside them.
-        let copied = std::fs::read_to_string(self.data().join("postgresql.auto.conf"));
-        let copied = copied.map_err(ScratchError::Folder)?;
-        self.write("postgresql.auto.conf", &format!("{copied}{}", self.settings(options)))
+    fn copy(&self, primary: &Primary, options: &ScratchOptions) -> Result<(), ScratchError> {
+        let mut copy = self.command(Path::new("cp"));
+        copy.arg("-a").arg(&primary.data).arg(self.data());
+        run(copy)?;
+        self.write("standby.signal", "")?;
+        let settings = self.settings(options);
+        let follow = format!("primary_conninfo = '{}'", primary.address);
+        let patience = "wal_retrieve_retry_interval = 100ms";
+        self.write("postgresql.auto.conf", &format!("{settings}{follow}\n{patience}\n"))
     }
 
     fn start_on_a_free_port(&self, options: &ScratchOptions) -> Result<u16, ScratchError> {

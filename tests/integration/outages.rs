@@ -203,9 +203,15 @@ async fn pair(synchronous: bool) -> (ScratchCluster, ScratchCluster) {
     let primary = ScratchCluster::start(ScratchOptions { settings: settings.clone(), ..options() });
     let primary = primary.await.expect("the primary starts");
     Database::alone(&primary).await.batch_execute(TABLE).await;
-    let source = format!("host=127.0.0.1 port={} user=postgres", primary.port());
-    let standby = ScratchOptions { standby_of: Some(source), settings, ..options() };
+    primary.shut_down(StopMode::Fast).await.expect("it runs");
+    let standby = ScratchOptions { standby_of: Some(primary.as_primary()), settings, ..options() };
     let standby = ScratchCluster::start(standby).await.expect("the standby starts");
+    primary.start_again().await.expect("the primary is back");
+    let follows = "select exists (select from pg_stat_wal_receiver where status = 'streaming')";
+    let behind = Database::at(standby.url("postgres")).client().await;
+    while !behind.query_one(follows, &[]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
     if synchronous {
         let admin = Database::at(primary.url("postgres"));
         admin.batch_execute("alter system set synchronous_standby_names = '*'").await;
