@@ -171,6 +171,22 @@ async fn a_daemon_that_is_frozen_leaves_the_database_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fail_over_to_a_synchronous_stand_by_loses_nothing() {
+    let mut standby = None;
+    let way = async |primary: &ScratchCluster| {
+        let copy = standby.insert(scene::synchronous_standby(primary).await);
+        let (one, other) = (primary.port(), copy.port());
+        format!("postgres://postgres@127.0.0.1:{one},127.0.0.1:{other}/postgres?connect_timeout=1")
+    };
+    let plan = Plan { settings: "database.epoch_policy = \"trust\"", ..Plan::new("fail-over") };
+    let mut scene = Scene::with(plan, way).await;
+    scene.go_on(1500, 2500).await;
+    scene.fail_over_to(standby.expect("it was made")).await;
+    scene.go_on(1500, 2500).await;
+    nothing_was_given_up(&scene.finish().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pruning_that_overtakes_a_client_is_owned_up_to() {
     let plan = Plan { stay: Duration::from_millis(300), is_pruned: true, ..Plan::new("pruning") };
     let mut scene = Scene::start(plan).await;

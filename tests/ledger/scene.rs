@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rowcast::postgres::migrations::migrate;
-use rowcast::postgres::scratch::{ScratchCluster, ScratchOptions};
+use rowcast::postgres::scratch::{ScratchCluster, ScratchOptions, StopMode};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -123,6 +123,14 @@ impl Scene {
     /// Time for load and chance to do their part; nothing is waited for.
     pub async fn go_on(&mut self, from: u64, to: u64) {
         tokio::time::sleep(self.dice.millis(from, to)).await;
+    }
+
+    /// The primary is gone, and the stand-by takes its place.
+    pub async fn fail_over_to(&mut self, standby: ScratchCluster) {
+        self.cluster.shut_down(StopMode::Immediate).await.expect("it runs");
+        standby.promote().await.expect("it follows");
+        self.url.send_replace(standby.url("postgres"));
+        std::mem::replace(&mut self.cluster, standby).stop().await;
     }
 
     pub async fn kill_and_restart(&mut self, node: usize) {
@@ -275,21 +283,45 @@ impl Book {
     }
 }
 
-/// A server that keeps its promises in a crash.
+/// A copy of the server that has every commit before anybody sees it.
+pub async fn synchronous_standby(primary: &ScratchCluster) -> ScratchCluster {
+    primary.shut_down(StopMode::Fast).await.expect("it runs");
+    // Or another server takes its port.
+    let seat = std::net::TcpListener::bind(("127.0.0.1", primary.port())).expect("it is free now");
+    let options = ScratchOptions { standby_of: Some(primary.as_primary()), ..options() };
+    let standby = ScratchCluster::start(options).await.expect("the stand-by starts");
+    drop(seat);
+    primary.start_again().await.expect("the primary is back");
+    let admin = connect(&primary.url("postgres")).await.expect("it runs");
+    for statement in ["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"]
+    {
+        admin.batch_execute(statement).await.expect("the superuser may");
+    }
+    let is_safe = "select exists (select from pg_stat_replication where sync_state = 'sync')";
+    while !admin.query_one(is_safe, &[]).await.expect("an answer").get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+    standby
+}
+
 async fn cluster() -> ScratchCluster {
+    ScratchCluster::start(options()).await.expect("the server starts")
+}
+
+/// A server that keeps its promises in a crash.
+fn options() -> ScratchOptions {
     let settings = [
         ("synchronous_commit", "on"),
         ("max_connections", "200"),
         ("track_commit_timestamp", "on"),
         ("deadlock_timeout", "200ms"),
     ];
-    let options = ScratchOptions {
+    ScratchOptions {
         binaries: std::env::var_os("ROWCAST_TEST_PGBIN").map(PathBuf::from),
         tcp: true,
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         ..ScratchOptions::default()
-    };
-    ScratchCluster::start(options).await.expect("the server starts")
+    }
 }
 
 /// What was logged, kept beside the log.
