@@ -4,6 +4,7 @@
 //! and its files are gone once this process is, however it ends: a shell outside our process group waits for the
 //! end of a pipe that only we hold open, and cleans up then.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::Permissions;
@@ -12,6 +13,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 
 use tempfile::TempDir;
 
@@ -34,7 +36,7 @@ pub struct ScratchOptions {
 
 pub struct ScratchCluster {
     folder: PathBuf,
-    port: u16,
+    seat: Seat,
     binaries: ServerBinaries,
     account: Account,
     watchdog: Child,
@@ -67,13 +69,13 @@ impl ScratchCluster {
 
     /// The URL of a database through the Unix socket, as the superuser `postgres`. psql takes it too.
     pub fn url(&self, database: &str) -> String {
-        let Self { folder, port, .. } = self;
-        format!("postgres:///{database}?host={}&port={port}&user=postgres", folder.display())
+        let (folder, port) = (self.folder.display(), self.port());
+        format!("postgres:///{database}?host={folder}&port={port}&user=postgres")
     }
 
     /// The same over TCP; only with [`ScratchOptions::tcp`].
     pub fn tcp_url(&self, database: &str) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port())
     }
 
     /// The folder of the Unix socket, of the log and of the data.
@@ -82,7 +84,7 @@ impl ScratchCluster {
     }
 
     pub const fn port(&self) -> u16 {
-        self.port
+        self.seat.0
     }
 
     /// The major version of the server.
@@ -92,7 +94,7 @@ impl ScratchCluster {
 
     /// This server as [`ScratchOptions::standby_of`] takes it; only with [`ScratchOptions::tcp`].
     pub fn as_primary(&self) -> Primary {
-        let address = format!("host=127.0.0.1 port={} user=postgres", self.port);
+        let address = format!("host=127.0.0.1 port={} user=postgres", self.port());
         Primary { data: self.site().data(), address }
     }
 
@@ -108,7 +110,7 @@ impl ScratchCluster {
 
     /// Starts a server that was shut down, on the same port.
     pub async fn start_again(&self) -> Result<(), ScratchError> {
-        let port = format!("--options=-p {}", self.port);
+        let port = format!("--options=-p {}", self.port());
         let log = format!("--log={}", self.folder.join("log").display());
         self.control(&["start", "--wait", "--timeout=60", &port, &log]).await
     }
@@ -148,8 +150,8 @@ impl ScratchCluster {
             Some(primary) => site.copy(primary, options)?,
             None => site.initdb(options)?,
         }
-        let port = site.start_on_a_free_port(options)?;
-        Ok(Self { folder: folder.keep(), port, binaries, account, watchdog })
+        let seat = site.start_on_a_free_port(options)?;
+        Ok(Self { folder: folder.keep(), seat, binaries, account, watchdog })
     }
 }
 
@@ -214,12 +216,12 @@ impl Site<'_> {
         self.write("postgresql.auto.conf", &format!("{settings}{follow}\n{patience}\n"))
     }
 
-    fn start_on_a_free_port(&self, options: &ScratchOptions) -> Result<u16, ScratchError> {
-        let mut ports = free_ports(options.tcp);
+    fn start_on_a_free_port(&self, options: &ScratchOptions) -> Result<Seat, ScratchError> {
+        let mut seats = free_ports(options.tcp).filter_map(Seat::take);
         let mut failure = None;
-        for port in ports.by_ref().take(START_ATTEMPTS) {
-            match self.start(port) {
-                Ok(()) => return Ok(port),
+        for seat in seats.by_ref().take(START_ATTEMPTS) {
+            match self.start(seat.0) {
+                Ok(()) => return Ok(seat),
                 Err(error) => failure = Some(error),
             }
         }
@@ -283,6 +285,25 @@ impl Site<'_> {
             command.uid(user).gid(group);
         }
         command
+    }
+}
+
+/// A port that no other server of this process gets, also while this one is down.
+struct Seat(u16);
+
+static SEATS: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+impl Seat {
+    fn take(port: u16) -> Option<Self> {
+        SEATS.lock().is_ok_and(|mut seats| seats.insert(port)).then_some(Self(port))
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Ok(mut seats) = SEATS.lock() {
+            seats.remove(&self.0);
+        }
     }
 }
 
