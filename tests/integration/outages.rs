@@ -204,8 +204,11 @@ async fn pair(synchronous: bool) -> (ScratchCluster, ScratchCluster) {
     let primary = primary.await.expect("the primary starts");
     Database::alone(&primary).await.batch_execute(TABLE).await;
     primary.shut_down(StopMode::Fast).await.expect("it runs");
+    // Or somebody else takes its port.
+    let seat = std::net::TcpListener::bind(("127.0.0.1", primary.port())).expect("it is free now");
     let standby = ScratchOptions { standby_of: Some(primary.as_primary()), settings, ..options() };
     let standby = ScratchCluster::start(standby).await.expect("the standby starts");
+    drop(seat);
     primary.start_again().await.expect("the primary is back");
     let follows = "select exists (select from pg_stat_wal_receiver where status = 'streaming')";
     let behind = Database::at(standby.url("postgres")).client().await;

@@ -286,8 +286,11 @@ impl Book {
 /// A copy of the server that has every commit before anybody sees it.
 pub async fn synchronous_standby(primary: &ScratchCluster) -> ScratchCluster {
     primary.shut_down(StopMode::Fast).await.expect("it runs");
+    // Or an outgoing connection of another process takes its port.
+    let seat = std::net::TcpListener::bind(("127.0.0.1", primary.port())).expect("it is free now");
     let options = ScratchOptions { standby_of: Some(primary.as_primary()), ..options() };
     let standby = ScratchCluster::start(options).await.expect("the stand-by starts");
+    drop(seat);
     primary.start_again().await.expect("the primary is back");
     let admin = connect(&primary.url("postgres")).await.expect("it runs");
     for statement in ["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"]
