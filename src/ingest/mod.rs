@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -100,14 +100,24 @@ impl Ingest {
     ) -> Result<(Listener, Follower<'a>), IngestError> {
         let mut listener = Listener::connect(&self.listen).await?;
         let client = self.database.connect_spawned().await?;
+        let prepared = timeout(PREPARATION, self.prepare(&mut listener, client)).await;
+        let (log, identity) = prepared.map_err(|_| IngestError::Silent)??;
+        self.identity.send_replace(Some(Arc::clone(&identity)));
+        let mut follower = self.follower(log, identity, progress);
+        follower.begin(&listener).await?;
+        Ok((listener, follower))
+    }
+
+    async fn prepare(
+        &self,
+        listener: &mut Listener,
+        client: Client,
+    ) -> Result<(EventLog, Arc<Identity>), IngestError> {
         listener.prove(&client, &self.listen).await?;
         migrations::check(&client).await?;
         let identity = Identity::read(&client, self.epoch_policy).await.map_err(ReadError::from)?;
         let identity = Arc::new(identity);
-        self.identity.send_replace(Some(Arc::clone(&identity)));
-        let mut follower = self.follower(client, identity, progress).await?;
-        follower.begin(&listener).await?;
-        Ok((listener, follower))
+        Ok((EventLog::new(client, Arc::clone(&identity)).await?, identity))
     }
 
     /// A primary that was cut off and replaced still answers; nothing committed there is of any worth.
@@ -120,15 +130,14 @@ impl Ingest {
         }
     }
 
-    async fn follower<'a>(
+    fn follower<'a>(
         &'a self,
-        client: Client,
+        log: EventLog,
         identity: Arc<Identity>,
         progress: &'a mut Progress,
-    ) -> Result<Follower<'a>, IngestError> {
-        let log = EventLog::new(client, Arc::clone(&identity)).await?;
+    ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback);
-        Ok(Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() })
+        Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() }
     }
 
     async fn ready(&self) {
@@ -210,5 +219,8 @@ fn backoff(attempt: u32) -> Duration {
     let _ = aws_lc_rs::rand::fill(&mut random);
     ceiling / 2 + (ceiling / 2) * u32::from(u16::from_le_bytes(random)) / u32::from(u16::MAX)
 }
+
+/// A few small queries; a line that was cut in between answers none of them, ever.
+const PREPARATION: Duration = Duration::from_secs(10);
 
 const SUCCESSOR_LOOKED_FOR_EVERY: Duration = Duration::from_secs(5);

@@ -68,7 +68,7 @@ impl Listener {
         let shared = Arc::new(Shared::default());
         let (sender, payloads) = mpsc::channel(WAITING_PAYLOADS);
         tokio::spawn(read(connection, Arc::clone(&shared), sender));
-        listen(&client).await?;
+        timeout(LISTENING, listen(&client)).await.map_err(|_| ListenError::Silent)??;
         let client = Arc::new(client);
         let heartbeat = tokio::spawn(beat(Arc::clone(&client), Arc::clone(&shared)));
         let early = VecDeque::new();
@@ -235,6 +235,9 @@ select exists (select
 
 /// Payloads are under 8 kB each (PostgreSQL manual, NOTIFY), so this is 32 MB at most.
 const WAITING_PAYLOADS: usize = 4096;
+
+/// Behind a long notification queue the first LISTEN has taken three seconds.
+const LISTENING: Duration = Duration::from_secs(10);
 
 const HEARTBEAT: Duration = Duration::from_secs(1);
 

@@ -8,6 +8,7 @@ use rowcast::app::Daemon;
 use rowcast::postgres::scratch::{ScratchCluster, ScratchOptions, StopMode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options};
@@ -92,6 +93,39 @@ async fn a_line_of_single_bytes_and_one_that_is_reset_change_nothing() {
         assert_eq!(until_row(&mut client, round).await.0, [round]);
     }
     world.daemon.stop().await;
+}
+
+/// A line of which the beginning arrives and the rest never does is given up, wherever that is, and never blamed
+/// on a pooler.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_goes_silent_while_the_daemon_starts_is_given_up() {
+    let db = Database::migrated().await;
+    db.batch_execute(TABLE).await;
+    let server = tcp_server().await;
+    let direct = format!("postgres://postgres@{server}/{}", db.name());
+    let mut starts = JoinSet::new();
+    for cut in [0, 9, 100, 330, 400, 450, 500, 600, 700, 800, 1000, 1200, 1400, 2000, 4000] {
+        for silent in ["listen_url", "url"] {
+            let (direct, name) = (direct.clone(), db.name().to_owned());
+            starts.spawn(async move {
+                let proxy = Proxy::cutting_first(server, cut).await;
+                let proxied = through(&proxy, &name);
+                let (url, listen) =
+                    if silent == "url" { (proxied, direct) } else { (direct, proxied) };
+                let settings = format!("database.listen_url = \"{listen}\"\n{OPEN}");
+                let config = World::config(&url, &settings);
+                let started = Daemon::start(&config, None);
+                match timeout(Duration::from_secs(60), started).await {
+                    Ok(Ok(daemon)) => daemon.stop().await,
+                    Ok(Err(error)) => panic!("{silent} cut at {cut}: {error}"),
+                    Err(_) => panic!("{silent} cut at {cut}: never starts"),
+                }
+            });
+        }
+    }
+    while let Some(started) = starts.join_next().await {
+        started.unwrap();
+    }
 }
 
 /// Whatever of its beginning a node has done when the line breaks, it begins again.

@@ -6,10 +6,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::Client;
 
-use super::{ListenError, Listener, Signal};
+use super::{ListenError, Listener, SILENCE, Signal};
 use crate::postgres::connect::Target;
 
 impl Listener {
@@ -29,7 +29,7 @@ impl Listener {
                 Ok(Signal::Notified(payload)) => early.push_back(payload),
                 Ok(Signal::Woken | Signal::Overrun) => woken = true,
                 Ok(Signal::Lost) => break Err(ListenError::Silent),
-                Err(_due) => break Err(ListenError::Deaf(target.to_string())),
+                Err(_due) => break Err(self.unheard(target).await),
             }
         };
         self.early = early;
@@ -37,6 +37,14 @@ impl Listener {
             self.shared.woken.store(true, std::sync::atomic::Ordering::Release);
         }
         heard
+    }
+
+    /// Only a line that answers can be blamed for what it keeps back.
+    async fn unheard(&self, target: &Target) -> ListenError {
+        match timeout(SILENCE, self.client.simple_query("")).await {
+            Ok(Ok(_)) => ListenError::Deaf(target.to_string()),
+            _ => ListenError::Silent,
+        }
     }
 
     /// Sets the limit that ends the session of a frozen daemon where a pooler has dropped it on the way.

@@ -30,12 +30,19 @@ pub enum Fault {
 
 impl Proxy {
     pub async fn to(target: SocketAddr) -> Self {
+        Self::cutting_first(target, usize::MAX).await
+    }
+
+    /// Of the first connection, only so many bytes of what the server says arrive, ever.
+    pub async fn cutting_first(target: SocketAddr, bytes: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let (fault, watched) = watch::channel(Fault::None);
         let accepting = tokio::spawn(async move {
+            let mut most = bytes;
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target, watched.clone()));
+                tokio::spawn(carry(client, target, watched.clone(), most));
+                most = usize::MAX;
             }
         });
         Self { address, fault, accepting: accepting.abort_handle() }
@@ -56,7 +63,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, fault: watch::Receiver<Fault>) {
+async fn carry(client: TcpStream, target: SocketAddr, fault: watch::Receiver<Fault>, most: usize) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (client, server) = (Arc::new(client), Arc::new(server));
     let (mut reset, mut half_closed) = (fault.clone(), fault.clone());
@@ -68,8 +75,8 @@ async fn carry(client: TcpStream, target: SocketAddr, fault: watch::Receiver<Fau
     };
     let carried = async {
         tokio::select! {
-            () = pipe(&client, &server, fault.clone(), false) => {}
-            () = pipe(&server, &client, fault.clone(), true) => {}
+            () = pipe(&client, &server, fault.clone(), None) => {}
+            () = pipe(&server, &client, fault.clone(), Some(most)) => {}
             () = close_half => {}
         }
     };
@@ -88,13 +95,13 @@ async fn pipe(
     from: &TcpStream,
     to: &TcpStream,
     mut fault: watch::Receiver<Fault>,
-    from_server: bool,
+    mut from_server: Option<usize>,
 ) {
     let mut buffer = [0; 16 * 1024];
     loop {
         let flows = |fault: &Fault| match fault {
             Fault::Stalled => false,
-            Fault::Mute | Fault::HalfClosed => !from_server,
+            Fault::Mute | Fault::HalfClosed => from_server.is_none(),
             Fault::None | Fault::Trickle | Fault::Reset => true,
         };
         if fault.wait_for(flows).await.is_err() || from.readable().await.is_err() {
@@ -103,10 +110,14 @@ async fn pipe(
         if !flows(&fault.borrow()) {
             continue;
         }
+        if from_server == Some(0) {
+            std::future::pending::<()>().await;
+        }
         let size = if *fault.borrow() == Fault::Trickle { 1 } else { buffer.len() };
-        match from.try_read(&mut buffer[..size]) {
+        match from.try_read(&mut buffer[..size.min(from_server.unwrap_or(size))]) {
             Ok(0) => return,
             Ok(count) => {
+                from_server = from_server.map(|left| left - count);
                 if write_all(to, &buffer[..count]).await.is_err() {
                     return;
                 }
