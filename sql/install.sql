@@ -20,6 +20,11 @@ select not exists (select from rowcast.migration where version = 3) as missing \
     \ir migrations/0003_slots.sql
     insert into rowcast.migration (version, name) values (3, '0003_slots');
 \endif
+select not exists (select from rowcast.migration where version = 4) as missing \gset
+\if :missing
+    \ir migrations/0004_access.sql
+    insert into rowcast.migration (version, name) values (4, '0004_access');
+\endif
 
 \ir functions/column.sql
 \ir functions/refuse_target.sql
@@ -69,6 +74,10 @@ select not exists (select from rowcast.migration where version = 3) as missing \
 \ir functions/drift.sql
 \ir functions/watches.sql
 \ir functions/emit.sql
+\ir functions/revoke.sql
+\ir functions/forget_revocations.sql
+\ir functions/ticket_issue.sql
+\ir functions/ticket_redeem.sql
 \ir functions/slot_table.sql
 \ir functions/slot_newest.sql
 \ir functions/slot_bytes.sql
@@ -79,5 +88,6 @@ select not exists (select from rowcast.migration where version = 3) as missing \
 \ir functions/maintain.sql
 \ir functions/grant_daemon.sql
 \ir functions/grant_emit.sql
+\ir functions/grant_revoke.sql
 \ir grants.sql
 commit;

@@ -18,17 +18,20 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::access::Access;
+use crate::access::{Access, Function, Rights};
+use crate::admission::{Admission, Revocations, Tickets};
 use crate::auth::{AuthError, Authenticator};
-use crate::config::{self, Config};
+use crate::config::{self, Config, LogConfig};
 use crate::domain::session;
 use crate::history::LogHistory;
 use crate::hub::{Hub, HubOptions};
-use crate::ingest::Ingest;
 use crate::ingest::pace::Wake;
+use crate::ingest::{Ingest, RightsWatch};
 use crate::lifecycle::Health;
+use crate::postgres::authorize::Authorize;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
 use crate::postgres::identity::{EpochPolicy, Identity};
+use crate::postgres::tickets::TicketTable;
 use crate::retention::Retention;
 use crate::session::{Services, Share};
 use crate::transport::accept::{self, Limits};
@@ -61,19 +64,29 @@ impl Daemon {
         let (identity, known) = watch::channel(None);
         let database = Target::parse(config.database.url.expose())?;
         let pool = database.pool(config.database.pool_size);
-        let history = LogHistory::new(pool.clone(), known);
+        let history = LogHistory::new(pool.clone(), known.clone());
         let hub = Hub::start(hub_options(config), Arc::new(history.clone()));
+        let (rights, revocations) = (Arc::<Rights>::default(), Arc::<Revocations>::default());
+        let table = TicketTable::new(pool.clone());
+        let admission = Admission {
+            authenticator: Authenticator::new(&config.auth)?,
+            tickets: Tickets::new(table, known, config.auth.ticket_life),
+            revocations: Arc::clone(&revocations),
+        };
+        let function = function(config, &pool);
+        let watch = RightsWatch::new(Arc::clone(&rights), revocations, function.is_some());
         let services = Arc::new(Services {
             hub: hub.clone(),
-            authenticator: Authenticator::new(&config.auth)?,
-            access: Access::new(config.policies.clone()),
+            admission,
+            access: Access::new(config.policies.clone(), function, Arc::clone(&rights)),
+            rights,
             history,
             options: Arc::new(session_options(config)),
             share: Share::new(messages_per_minute(config)),
         });
         let (health, watched) = watch::channel(Health::Starting);
         let unfollow = CancellationToken::new();
-        let ingest = ingest(config, &hub, &health, identity)?.run(unfollow.clone());
+        let ingest = ingest(config, &hub, watch, &health, identity)?.run(unfollow.clone());
         let ingest = tokio::spawn(ingest);
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
         let limits = accept_limits(config);
@@ -83,6 +96,7 @@ impl Daemon {
         }
         let is_private = config.server.private_listen.is_some();
         wait_until_ready(watched.clone()).await?;
+        services.access.check().await;
         let retention = tokio::spawn(retention(config, pool).run());
         let origins = Origins::parse(&config.server.allowed_origins)?;
         let sockets = TaskTracker::new();
@@ -140,6 +154,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
 fn ingest(
     config: &Config,
     hub: &Hub,
+    rights: RightsWatch,
     health: &watch::Sender<Health>,
     identity: watch::Sender<Option<Arc<Identity>>>,
 ) -> Result<Ingest, StartError> {
@@ -158,11 +173,19 @@ fn ingest(
     };
     let (hub, health) = (hub.clone(), health.clone());
     let fallback = FALLBACK;
-    Ok(Ingest { database, listen, wake, fallback, epoch_policy, hub, health, identity })
+    Ok(Ingest { database, listen, wake, fallback, epoch_policy, hub, rights, health, identity })
+}
+
+/// The application's function that decides on channels, if one does.
+fn function(config: &Config, pool: &Pool) -> Option<Function> {
+    let name = config.authorize.function.clone()?;
+    Some(Function::new(Authorize::new(pool.clone(), name), config.authorize.cache))
 }
 
 fn retention(config: &Config, pool: Pool) -> Retention {
-    Retention { pool, keep: config.log.keep, max_bytes: config.log.max_bytes.0 }
+    let LogConfig { keep, max_bytes } = config.log;
+    let token_life = config.auth.max_life + config.auth.leeway;
+    Retention { pool, keep, max_bytes: max_bytes.0, token_life }
 }
 
 fn hub_options(config: &Config) -> HubOptions {

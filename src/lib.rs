@@ -6,7 +6,8 @@
 //! L5  cli · app                       composition: the only place that knows everything
 //! L4  transport                       sockets and HTTP: warp lives here and nowhere else
 //! L3  session · hub · ingest ·        services: tasks, channels, caches
-//!     history · retention · access
+//!     history · retention · access ·
+//!     admission
 //! L2  postgres · auth                 adapters: one outside system each
 //! L1  protocol                        wire formats: bytes to messages and back, pure
 //! L0  domain                          what the service means: pure; no tokio, no clock, no IO
@@ -21,6 +22,7 @@ pub mod auth;
 pub mod postgres;
 
 pub mod access;
+pub mod admission;
 pub mod hub;
 
 pub mod history;

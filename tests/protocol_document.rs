@@ -16,6 +16,7 @@ use rowcast::domain::message::{
     ClientMessage, ErrorCode, Reference, Refusal, Request, ResetReason, ServerMessage, Subscribe,
     SystemEvent,
 };
+use rowcast::domain::policy::Verdict;
 use rowcast::domain::principal::Principal;
 use rowcast::domain::session::{Effect, Input, Now, Options, Session};
 use rowcast::protocol::Wire;
@@ -322,7 +323,12 @@ fn forbidden(client_message: &str) -> ServerMessage {
     };
     let (mut session, _) =
         Session::new("s".into(), Arc::new(options), Some(Principal::anonymous()), now);
-    let refusal = Input::Judged { reference: request.reference, subscribe, allowed: false };
+    let refusal = Input::Judged {
+        reference: request.reference,
+        subscribe,
+        verdict: Verdict::Forbidden,
+        judged: 0,
+    };
     match session.handle(refusal, now).pop() {
         Some(Effect::Send(message)) => message,
         other => panic!("{other:?} is no answer"),

@@ -1,28 +1,103 @@
 //! Whether somebody may do something on a channel.
 //!
-//! In: a [`Principal`], a [`Pattern`], an [`Action`]. Out: a [`Grant`] or the [`Denial`]. Invariant: this
-//! is the only door; nobody asks the policies beside it.
+//! In: a [`Principal`], [`Pattern`]s, an [`Action`]. Out: a [`Verdict`] for each. Invariant: this is the only door;
+//! nobody asks the policies or the database's function beside it, and what cannot be decided is not allowed.
+
+mod function;
+mod rights;
+
+use std::sync::Arc;
 
 use crate::domain::channel::Pattern;
 use crate::domain::policy::{Action, Denial, Grant, Policies};
 use crate::domain::principal::Principal;
+use crate::domain::rights::Version;
 
-#[derive(Clone, Debug)]
+pub use crate::domain::policy::Verdict;
+pub use function::Function;
+pub use rights::Rights;
+
 pub struct Access {
     policies: Policies,
+    function: Option<Function>,
+    rights: Arc<Rights>,
+}
+
+/// What was decided, and at which version of rights.
+pub struct Judgement {
+    pub verdicts: Vec<(Pattern, Verdict)>,
+    pub version: Version,
 }
 
 impl Access {
-    pub fn new(policies: Policies) -> Self {
-        Self { policies }
+    /// With a function, that has the last word on what the policies allow; without any policy it decides alone.
+    pub const fn new(policies: Policies, function: Option<Function>, rights: Arc<Rights>) -> Self {
+        Self { policies, function, rights }
     }
 
-    pub fn decide(
+    /// Tells the log what is wrong with the function, before a client comes.
+    pub async fn check(&self) {
+        if let Some(function) = &self.function {
+            function.check().await;
+        }
+    }
+
+    pub async fn judge(
         &self,
         principal: &Principal,
-        pattern: &Pattern,
+        patterns: Vec<Pattern>,
         action: Action,
-    ) -> Result<Grant, Denial> {
-        self.policies.decide(principal, pattern, action)
+    ) -> Judgement {
+        let user = principal.user.as_deref();
+        for _ in 0..ATTEMPTS {
+            let version = self.rights.version();
+            let verdicts = self.judge_once(principal, &patterns, action, version).await;
+            if !self.rights.changed_since(user, version) {
+                return Judgement {
+                    verdicts: patterns.into_iter().zip(verdicts).collect(),
+                    version,
+                };
+            }
+        }
+        let undecided = |pattern| (pattern, Verdict::Undecided);
+        let version = self.rights.version();
+        Judgement { verdicts: patterns.into_iter().map(undecided).collect(), version }
+    }
+
+    async fn judge_once(
+        &self,
+        principal: &Principal,
+        patterns: &[Pattern],
+        action: Action,
+        version: Version,
+    ) -> Vec<Verdict> {
+        let Some(function) = &self.function else {
+            let decide = |pattern| self.policies.decide(principal, pattern, action).into();
+            return patterns.iter().map(decide).collect();
+        };
+        let mut verdicts: Vec<_> =
+            patterns.iter().map(|pattern| self.before(principal, pattern, action)).collect();
+        let asked: Vec<usize> = (0..verdicts.len()).filter(|at| verdicts[*at].is_none()).collect();
+        let channels: Vec<&Pattern> = asked.iter().map(|at| &patterns[*at]).collect();
+        let answers = function.ask(principal, &channels, action, version, &self.rights).await;
+        for (at, answer) in asked.into_iter().zip(answers) {
+            verdicts[at] = Some(answer);
+        }
+        verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::Undecided)).collect()
+    }
+
+    /// What the function is not asked about.
+    fn before(&self, principal: &Principal, pattern: &Pattern, action: Action) -> Option<Verdict> {
+        let is_open = !pattern.is_reserved() && !pattern.is_below_user();
+        match self.policies.decide(principal, pattern, action) {
+            // Everybody's own channel.
+            Ok(Grant { policy: None }) => Some(Verdict::Allowed),
+            Ok(Grant { policy: Some(_) }) => None,
+            Err(Denial) if self.policies.is_empty() && is_open => None,
+            Err(Denial) => Some(Verdict::Forbidden),
+        }
     }
 }
+
+/// Rights that change this often while a question is asked cannot be told.
+const ATTEMPTS: usize = 10;

@@ -13,6 +13,7 @@ mod mint;
 use std::time::{Duration, SystemTime};
 
 use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::{Map, Value};
 
 use crate::config::AuthConfig;
 use crate::domain::principal::Principal;
@@ -74,6 +75,15 @@ impl Authenticator {
             Place::Header | Place::Subprotocol | Place::Message => None,
         };
         self.expectations.check(claims, life, now)
+    }
+
+    /// The same for claims that were signed and verified before, and kept.
+    pub fn admit(
+        &self,
+        claims: Map<String, Value>,
+        now: SystemTime,
+    ) -> Result<Principal, TokenRefusal> {
+        self.expectations.check(claims, None, now)
     }
 
     /// Who connects without any token, where the configuration allows that.

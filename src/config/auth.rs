@@ -22,6 +22,7 @@ pub struct AuthConfig {
     pub leeway: Duration,
     pub max_life: Duration,
     pub query_token_max_life: Duration,
+    pub ticket_life: Duration,
     pub anonymous: bool,
     /// What `secret_file`, `ROWCAST_JWT_SECRET` or `public_key_file` hold.
     pub key: Option<AuthKey>,
@@ -50,6 +51,8 @@ impl AuthConfig {
         visitor.field("max_life", MAX_LIFE, &mut Time(&mut self.max_life, SECOND..=YEAR * 10));
         let query_life = &mut Time(&mut self.query_token_max_life, Duration::ZERO..=YEAR * 10);
         visitor.field("query_token_max_life", QUERY_TOKEN_MAX_LIFE, query_life);
+        let ticket_life = &mut Time(&mut self.ticket_life, SECOND..=MINUTE * 60);
+        visitor.field("ticket_life", TICKET_LIFE, ticket_life);
         visitor.field("anonymous", ANONYMOUS, &mut self.anonymous);
     }
 }
@@ -68,6 +71,7 @@ impl Default for AuthConfig {
             leeway: SECOND * 5,
             max_life: MINUTE * 60 * 24,
             query_token_max_life: MINUTE * 5,
+            ticket_life: SECOND * 30,
             anonymous: false,
             key: None,
         }
@@ -160,5 +164,6 @@ const ROLE_CLAIM: &str =
 const LEEWAY: &str = "How far the issuer's clock may be off.";
 const MAX_LIFE: &str = "Tokens that live longer (exp minus iat) are refused.";
 const QUERY_TOKEN_MAX_LIFE: &str = "The same for a token in a URL; 0 refuses those.";
+const TICKET_LIFE: &str = "How long a ticket of POST /v1/tickets is good.";
 const ANONYMOUS: &str =
     "Whether clients without a token may connect; policies without claims apply to them.";

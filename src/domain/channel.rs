@@ -79,6 +79,14 @@ impl Pattern {
             Self::Exact(name) | Self::Below(name) => name.is_reserved(),
         }
     }
+
+    /// Whether it is about some user's own channel.
+    pub fn is_below_user(&self) -> bool {
+        match self {
+            Self::Exact(name) => name.as_str().starts_with("user:"),
+            Self::Below(name) => name.as_str() == "user" || name.as_str().starts_with("user:"),
+        }
+    }
 }
 
 impl fmt::Display for Pattern {

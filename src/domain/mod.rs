@@ -12,6 +12,7 @@ pub mod past;
 pub mod policy;
 pub mod position;
 pub mod principal;
+pub mod rights;
 pub mod routes;
 pub mod session;
 pub mod snapshot;

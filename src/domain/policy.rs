@@ -33,6 +33,16 @@ pub enum Action {
     Presence,
 }
 
+impl Action {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Subscribe => "subscribe",
+            Self::Broadcast => "broadcast",
+            Self::Presence => "presence",
+        }
+    }
+}
+
 /// A yes, and the policy that said it; the user's own channel needs none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -43,6 +53,20 @@ pub struct Grant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("forbidden")]
 pub struct Denial;
+
+/// What a session is told of either, or that nobody could say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allowed,
+    Forbidden,
+    Undecided,
+}
+
+impl From<Result<Grant, Denial>> for Verdict {
+    fn from(decision: Result<Grant, Denial>) -> Self {
+        if decision.is_ok() { Self::Allowed } else { Self::Forbidden }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("policy {}: {field} {message}", index + 1)]
@@ -72,6 +96,10 @@ impl Policies {
             .filter_map(|(index, raw)| Policy::parse(raw, index, &mut faults))
             .collect();
         if faults.is_empty() { Ok(Self(policies)) } else { Err(faults) }
+    }
+
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn decide(

@@ -12,7 +12,9 @@ use super::close::CloseReason;
 use super::message::{
     BadRequest, ClientMessage, ErrorCode, Reference, Refusal, Request, ServerMessage, Subscribe,
 };
+use super::policy::Verdict;
 use super::principal::Principal;
+use super::rights::Version;
 
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -32,9 +34,11 @@ pub enum Input {
     /// The answer to [`Effect::Verify`].
     Verified { reference: Option<Reference>, principal: Option<Principal> },
     /// The answer to [`Effect::Authorize`].
-    Judged { reference: Option<Reference>, subscribe: Subscribe, allowed: bool },
+    Judged { reference: Option<Reference>, subscribe: Subscribe, verdict: Verdict, judged: Version },
     /// The answer to [`Effect::Review`].
-    Reviewed { pattern: Pattern, allowed: bool },
+    Reviewed { verdicts: Vec<(Pattern, Verdict)>, judged: Version },
+    /// Rights of this user may have changed; whether the credential was revoked.
+    RightsChanged { is_revoked: bool },
     /// The time [`Session::deadline`] named has come.
     Tick,
 }
@@ -55,13 +59,16 @@ pub enum Effect {
         reference: Option<Reference>,
         subscribe: Subscribe,
     },
-    /// Have a subscription that is in force judged again, and answer with [`Input::Reviewed`].
-    Review(Pattern),
+    /// Have the subscriptions that are in force judged again, and answer with [`Input::Reviewed`].
+    Review(Vec<Pattern>),
     /// Register, and answer `ok` in the same step.
     Subscribe {
         reference: Option<Reference>,
         subscribe: Subscribe,
+        judged: Version,
     },
+    /// What was held back since rights have changed may be delivered.
+    GoOn(Version),
     Unsubscribe(Pattern),
     Close(CloseReason),
 }
@@ -150,10 +157,14 @@ impl Session {
             Input::Verified { reference, principal } => {
                 self.verified(reference, principal, now, &mut effects);
             }
-            Input::Judged { reference, subscribe, allowed } => {
-                self.judged(reference, subscribe, allowed, &mut effects);
+            Input::Judged { reference, subscribe, verdict, judged } => {
+                self.judged(reference, subscribe, verdict, judged, &mut effects);
             }
-            Input::Reviewed { pattern, allowed } => self.reviewed(pattern, allowed, &mut effects),
+            Input::Reviewed { verdicts, judged } => self.reviewed(verdicts, judged, &mut effects),
+            Input::RightsChanged { is_revoked: true } => {
+                self.close(CloseReason::Revoked, &mut effects);
+            }
+            Input::RightsChanged { is_revoked: false } => self.review(&mut effects),
             Input::Tick => self.tick(now, &mut effects),
         }
         effects
@@ -219,33 +230,54 @@ impl Session {
         &mut self,
         reference: Option<Reference>,
         subscribe: Subscribe,
-        allowed: bool,
+        verdict: Verdict,
+        judged: Version,
         effects: &mut Vec<Effect>,
     ) {
-        if allowed {
+        if verdict == Verdict::Allowed {
             self.subscriptions.insert(subscribe.pattern.clone());
-            effects.push(Effect::Subscribe { reference, subscribe });
+            effects.push(Effect::Subscribe { reference, subscribe, judged });
         } else {
-            self.forbid(reference, subscribe.pattern, effects);
+            self.refuse_channel(reference, subscribe.pattern, verdict, effects);
         }
     }
 
-    fn reviewed(&mut self, pattern: Pattern, allowed: bool, effects: &mut Vec<Effect>) {
-        if !allowed && self.subscriptions.contains(&pattern) {
-            self.forbid(None, pattern, effects);
+    fn review(&self, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Review(self.subscriptions.iter().cloned().collect()));
+    }
+
+    fn reviewed(
+        &mut self,
+        verdicts: Vec<(Pattern, Verdict)>,
+        judged: Version,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (pattern, verdict) in verdicts {
+            if verdict != Verdict::Allowed && self.subscriptions.contains(&pattern) {
+                self.refuse_channel(None, pattern, verdict, effects);
+            }
         }
+        effects.push(Effect::GoOn(judged));
     }
 
     /// The same answer for a channel that exists and one that doesn't.
-    fn forbid(
+    fn refuse_channel(
         &mut self,
         reference: Option<Reference>,
         pattern: Pattern,
+        verdict: Verdict,
         effects: &mut Vec<Effect>,
     ) {
-        let message = "this token may not subscribe to this channel";
         let channel = pattern.to_string();
-        let refusal = Refusal::new(reference, ErrorCode::Forbidden, message).on(channel);
+        let refusal = if verdict == Verdict::Undecided {
+            let message =
+                "whether this token may subscribe to this channel can't be told now; try again";
+            Refusal::new(reference, ErrorCode::Unavailable, message).retry_after(UNDECIDED_RETRY_MS)
+        } else {
+            let message = "this token may not subscribe to this channel";
+            Refusal::new(reference, ErrorCode::Forbidden, message)
+        };
+        let refusal = refusal.on(channel);
         if self.subscriptions.remove(&pattern) {
             effects.push(Effect::Unsubscribe(pattern));
         }
@@ -292,7 +324,7 @@ impl Session {
             (Phase::Open(_), Some(new)) => {
                 self.identify(new, now, effects);
                 self.authenticated(reference, effects);
-                effects.extend(self.subscriptions.iter().cloned().map(Effect::Review));
+                self.review(effects);
             }
             (Phase::Waiting(_), Some(new)) => {
                 self.open(new, now, effects);
@@ -403,6 +435,8 @@ fn millis(duration: Duration) -> u64 {
 
 /// Protocol section 3: ten in a minute end the connection.
 const MAX_UNREADABLE: u32 = 10;
+
+const UNDECIDED_RETRY_MS: u64 = 1_000;
 
 /// Protocol section 2: `token_expiring` comes this long before the end.
 const EXPIRY_WARNING: Duration = Duration::from_secs(30);

@@ -20,8 +20,10 @@ pub use past::{History, Request};
 pub use shard::{After, HubOptions, Past};
 pub use subscriber::Subscriber;
 
+use crate::access::Rights;
 use crate::domain::event::{Batch, Event};
 use crate::domain::message::{ResetReason, SystemEvent};
+use crate::domain::rights::Whose;
 use crate::domain::template::Template;
 use crate::protocol::Wire;
 use shard::{Command, Shard};
@@ -83,6 +85,13 @@ impl Hub {
         if !templates.is_empty() {
             let _ = self.commands.send(Command::ResetUnlogged(templates)).await;
         }
+    }
+
+    /// Holds back what those concerned would get, and has them judged again.
+    pub async fn change_rights(&self, rights: &Rights, whose: Whose) {
+        let change = rights.change(whose.clone()).await;
+        let _ = self.commands.send(Command::Suspend(whose)).await;
+        change.announce();
     }
 
     /// Tells every session.

@@ -8,6 +8,7 @@ mod catch_up;
 mod deliver;
 mod member;
 mod subscribe;
+mod suspend;
 mod write;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ use crate::domain::event::{Batch, Event};
 use crate::domain::message::{Reference, ResetReason, ServerMessage, SystemEvent};
 use crate::domain::past::{Page, Survey};
 use crate::domain::position::Position;
+use crate::domain::rights::{Changes, Version, Whose};
 use crate::domain::routes::{Routes, SubscriberId};
 use crate::domain::template::Template;
 use crate::protocol::Wire;
@@ -61,6 +63,14 @@ pub enum Command {
         pattern: Pattern,
         reference: Option<Reference>,
         past: Past,
+        judged: Version,
+    },
+    /// Rights have changed: those concerned get nothing more until they were judged again.
+    Suspend(Whose),
+    /// This subscriber was, at this version.
+    GoOn {
+        key: Key,
+        judged: Version,
     },
     /// A part of the past that the history was asked for.
     Page {
@@ -146,6 +156,8 @@ pub struct Shard {
     ahead: Vec<(Key, u64)>,
     /// How many subscribers' subscriptions are being caught up.
     catching_up: usize,
+    /// Of rights, as far as this shard knows.
+    changes: Changes,
     /// Numbers the deliveries, so that nobody gets one twice, the tenants of slots, and the tickets.
     counter: u64,
     /// For the tasks that wait for blocked sockets; weak, so that they don't keep the shard alive.
@@ -172,6 +184,7 @@ impl Shard {
             turns: VecDeque::new(),
             ahead: Vec::new(),
             catching_up: 0,
+            changes: Changes::default(),
             counter: 0,
             commands,
             draining: None,
@@ -210,9 +223,11 @@ impl Shard {
             Command::Join { sink, wire, reply } => self.join(sink, wire, reply),
             Command::Identify { key, user } => self.identify(key, user),
             Command::Send { key, frame } => self.send(key, frame),
-            Command::Subscribe { key, pattern, reference, past } => {
-                self.subscribe(key, pattern, reference, past);
+            Command::Subscribe { key, pattern, reference, past, judged } => {
+                self.subscribe(key, pattern, reference, past, judged);
             }
+            Command::Suspend(whose) => self.suspend(whose),
+            Command::GoOn { key, judged } => self.go_on(key, judged),
             Command::Page { key, ticket, page } => self.page(key, ticket, page),
             Command::Unsubscribe { key, pattern } => self.unsubscribe(key, &pattern),
             Command::Close { key, reason } => {

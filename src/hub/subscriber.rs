@@ -12,6 +12,7 @@ use super::shard::{Command, Key, Past};
 use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::message::Reference;
+use crate::domain::rights::Version;
 
 pub struct Subscriber {
     commands: mpsc::Sender<Command>,
@@ -34,8 +35,21 @@ impl Subscriber {
 
     /// Registers the subscription and answers `ok` in one step, so that nothing committed from then on is missed;
     /// what is asked for of the past comes first.
-    pub async fn subscribe(&self, pattern: Pattern, reference: Option<Reference>, past: Past) {
-        self.command(Command::Subscribe { key: self.key, pattern, reference, past }).await;
+    ///
+    /// `judged` is the version of rights at which it was allowed.
+    pub async fn subscribe(
+        &self,
+        pattern: Pattern,
+        reference: Option<Reference>,
+        past: Past,
+        judged: Version,
+    ) {
+        self.command(Command::Subscribe { key: self.key, pattern, reference, past, judged }).await;
+    }
+
+    /// Everything this subscriber is still subscribed to was judged again, at this version of rights.
+    pub async fn go_on(&self, judged: Version) {
+        self.command(Command::GoOn { key: self.key, judged }).await;
     }
 
     pub async fn unsubscribe(&self, pattern: Pattern) {

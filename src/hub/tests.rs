@@ -88,7 +88,7 @@ async fn a_crowd_that_comes_back_is_served_from_memory_and_gives_way_to_what_is_
     let crowd = 300;
     model.join_idle(crowd).await;
     for client in 1..=crowd {
-        model.clients[client].resume(&start).await;
+        model.clients[client].resume(&start, 0).await;
     }
     model.write_alone();
     model.read_all().await;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::pace::{Next, Pace};
 use super::payload::{self, Payload};
-use super::{IngestError, Progress};
+use super::{IngestError, Progress, RightsWatch};
 use crate::domain::event::Event;
 use crate::domain::message::ResetReason;
 use crate::hub::Hub;
@@ -24,6 +24,7 @@ use crate::postgres::listener::{Listener, Signal};
 /// Follows the log over one pair of connections.
 pub(super) struct Follower<'a> {
     pub(super) hub: &'a Hub,
+    pub(super) rights: &'a RightsWatch,
     pub(super) log: EventLog,
     pub(super) identity: Arc<Identity>,
     pub(super) progress: &'a mut Progress,
@@ -113,6 +114,7 @@ impl Follower<'_> {
             Err(_due) => return Ok(Waited::Due),
             Ok(Signal::Woken) => return Ok(Waited::Woken),
             Ok(Signal::Lost) => return Err(IngestError::Lost),
+            Ok(Signal::RightsChanged) => self.review(listener).await?,
             Ok(Signal::Notified(payload)) => self.take_payloads(listener, payload).await?,
             Ok(Signal::Overrun) => {
                 tracing::warn!("notifications came faster than they could be taken; some are gone");
@@ -142,6 +144,11 @@ impl Follower<'_> {
             return Ok(true);
         }
         let found = !reading.is_empty();
+        if found && self.rights.is_asked() {
+            // Whoever lost a right before one of these was committed is not to get it.
+            listener.catch_up().await?;
+            self.review(listener).await?;
+        }
         let mut position = position;
         while reading.goes_on(&position) {
             let batch = patiently(listener, session, reading.next_batch()).await?;
@@ -176,6 +183,16 @@ impl Follower<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// All rights, because what was said of them was not heard until now.
+    pub(super) async fn review_all(&self, listener: &Listener) -> Result<(), IngestError> {
+        Ok(self.rights.begin(self.hub, listener).await?)
+    }
+
+    async fn review(&self, listener: &Listener) -> Result<(), IngestError> {
+        let changed = listener.take_rights();
+        Ok(self.rights.change(self.hub, listener, changed).await?)
     }
 
     async fn check_watches(&mut self) -> Result<(), IngestError> {

@@ -7,6 +7,7 @@
 mod follower;
 pub mod pace;
 pub mod payload;
+mod rights;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::postgres::listener::{ListenError, Listener};
 use crate::postgres::migrations::{self, MigrateError};
 use follower::Follower;
 use pace::{Pace, Wake};
+pub use rights::RightsWatch;
 
 pub struct Ingest {
     /// Where the log is read.
@@ -40,6 +42,7 @@ pub struct Ingest {
     pub fallback: Duration,
     pub epoch_policy: EpochPolicy,
     pub hub: Hub,
+    pub rights: RightsWatch,
     pub health: watch::Sender<Health>,
     /// For whoever has to read tokens.
     pub identity: watch::Sender<Option<Arc<Identity>>>,
@@ -51,7 +54,9 @@ impl Ingest {
         let mut progress = Progress::default();
         let mut attempt = 0;
         loop {
-            let error = match self.follow(&mut progress, &mut attempt, &stop).await {
+            let ended = self.follow(&mut progress, &mut attempt, &stop).await;
+            self.rights.deaf();
+            let error = match ended {
                 Ok(Stopped) => return,
                 Err(error) => error,
             };
@@ -104,6 +109,7 @@ impl Ingest {
         let (log, identity) = prepared.map_err(|_| IngestError::Silent)??;
         self.identity.send_replace(Some(Arc::clone(&identity)));
         let mut follower = self.follower(log, identity, progress);
+        follower.review_all(&listener).await?;
         follower.begin(&listener).await?;
         Ok((listener, follower))
     }
@@ -137,7 +143,8 @@ impl Ingest {
         progress: &'a mut Progress,
     ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback);
-        Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() }
+        let (hub, rights) = (&self.hub, &self.rights);
+        Follower { hub, rights, log, identity, progress, pace, checked: Instant::now() }
     }
 
     async fn ready(&self) {

@@ -6,9 +6,9 @@
 
 mod proof;
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -18,6 +18,8 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::connect::{ConnectError, Connection, Target};
 use super::error;
+use super::revocations::{self, Horizon, Revocation};
+use crate::domain::rights::Whose;
 
 pub struct Listener {
     client: Arc<Client>,
@@ -38,6 +40,8 @@ pub enum Signal {
     Notified(String),
     /// Payloads came faster than they were taken; some are gone.
     Overrun,
+    /// Rights have changed; [`Listener::take_rights`] says whose.
+    RightsChanged,
     /// The connection is gone.
     Lost,
 }
@@ -59,6 +63,16 @@ struct Shared {
     woken: AtomicBool,
     overrun: AtomicBool,
     lost: AtomicBool,
+    rights: Mutex<RightsChanged>,
+}
+
+/// What was said of rights since somebody asked.
+#[derive(Debug, Default)]
+pub struct RightsChanged {
+    /// Whose the application's function may judge differently now.
+    pub judged: HashSet<Whose>,
+    /// Whether `rowcast.revoke` was called.
+    pub revoked: bool,
 }
 
 impl Listener {
@@ -87,6 +101,26 @@ impl Listener {
             }
             changed.await;
         }
+    }
+
+    /// Waits until what was said before now has been heard.
+    pub async fn catch_up(&self) -> Result<(), ListenError> {
+        let answer = timeout(SILENCE, self.client.simple_query("")).await;
+        answer.map_err(|_| ListenError::Silent)?.map(drop).map_err(Into::into)
+    }
+
+    /// What was said of rights since the last call.
+    pub fn take_rights(&self) -> RightsChanged {
+        std::mem::take(&mut *self.shared.rights())
+    }
+
+    /// What `rowcast.revoke` said since.
+    pub async fn revocations(
+        &self,
+        since: &Horizon,
+    ) -> Result<(Vec<Revocation>, Horizon), ListenError> {
+        let read = revocations::read(&self.client, since);
+        Ok(timeout(SILENCE, read).await.map_err(|_| ListenError::Silent)??)
     }
 
     /// A payload that has already arrived.
@@ -137,6 +171,9 @@ impl Listener {
         if take(&shared.overrun) {
             return Some(Signal::Overrun);
         }
+        if shared.rights().is_something() {
+            return Some(Signal::RightsChanged);
+        }
         if take(&shared.woken) {
             return Some(Signal::Woken);
         }
@@ -166,10 +203,12 @@ async fn listen(client: &Client) -> Result<(), ListenError> {
 async fn read(mut connection: Connection, shared: Arc<Shared>, payloads: mpsc::Sender<String>) {
     while let Some(Ok(message)) = connection.next_message().await {
         if let AsyncMessage::Notification(notification) = message {
-            if notification.payload().is_empty() {
-                shared.woken.store(true, Ordering::Release);
-            } else if payloads.try_send(notification.payload().to_owned()).is_err() {
-                shared.overrun.store(true, Ordering::Release);
+            match (notification.channel(), notification.payload()) {
+                ("rowcast_authorize", user) => shared.rights().judge_anew(user),
+                ("rowcast_revoke", _) => shared.rights().revoked = true,
+                (_, "") => shared.woken.store(true, Ordering::Release),
+                (_, payload) if payloads.try_send(payload.to_owned()).is_ok() => {}
+                _ => shared.overrun.store(true, Ordering::Release),
             }
             shared.changed.notify_one();
         }
@@ -186,7 +225,27 @@ async fn beat(client: Arc<Client>, shared: Arc<Shared>) {
     shared.lose();
 }
 
+impl RightsChanged {
+    /// An empty payload means everyone.
+    fn judge_anew(&mut self, user: &str) {
+        if user.is_empty() || self.judged.len() >= MOST_USERS {
+            self.judged.clear();
+            self.judged.insert(Whose::Everyone);
+        } else if !self.judged.contains(&Whose::Everyone) {
+            self.judged.insert(Whose::User(user.into()));
+        }
+    }
+
+    fn is_something(&self) -> bool {
+        self.revoked || !self.judged.is_empty()
+    }
+}
+
 impl Shared {
+    fn rights(&self) -> MutexGuard<'_, RightsChanged> {
+        self.rights.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.changed.notify_one();
@@ -215,7 +274,7 @@ pub const WAKE_LOCK: i64 = i64::from_be_bytes(*b"\0rowcast");
 /// Held in shared mode by every node that may sleep beside the one that holds [`WAKE_LOCK`].
 const BESIDE_LOCK: i64 = WAKE_LOCK + 1;
 
-const LISTEN: &str = "listen rowcast";
+const LISTEN: &str = "listen rowcast; listen rowcast_authorize; listen rowcast_revoke";
 const ADVANCE_QUEUE: &str = "select pg_notification_queue_usage()";
 const TRY_LOCK: &str = "select pg_try_advisory_lock($1)";
 const TRY_BESIDE: &str = "select pg_try_advisory_lock_shared($1)";
@@ -232,6 +291,9 @@ select exists (select
                  from pg_stat_activity
                 where pid = $1
                   and state = 'active')";
+
+/// More at a time than this are everyone.
+const MOST_USERS: usize = 256;
 
 /// Payloads are under 8 kB each (PostgreSQL manual, NOTIFY), so this is 32 MB at most.
 const WAITING_PAYLOADS: usize = 4096;

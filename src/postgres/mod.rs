@@ -3,10 +3,11 @@
 //! In: connection strings, SQL files, the event log. Out: connections, batches of events, answers.
 //! Invariant: nothing above this room sees a query, and nothing here knows who is subscribed.
 
+pub mod authorize;
 pub mod connect;
 pub mod error;
 mod parameters;
-mod pool;
+pub mod pool;
 mod target;
 mod tls;
 
@@ -18,6 +19,8 @@ pub mod identity;
 pub mod listener;
 pub mod replay_log;
 pub mod retention;
+pub mod revocations;
+pub mod tickets;
 
 pub mod scratch;
 pub mod server_binaries;

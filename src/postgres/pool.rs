@@ -7,11 +7,15 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
+};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Error};
 
 use super::connect::{ConnectError, Target};
+use super::error::QueryError;
 
 impl Target {
     /// Connects at the first use, not here.
@@ -30,6 +34,39 @@ impl Target {
     }
 }
 
+/// Why a question to the database has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    #[error("no connection to the database: {0}")]
+    Pool(#[from] PoolError),
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    #[error("the database did not answer within {} s", PATIENCE.as_secs())]
+    Silent,
+}
+
+impl From<Error> for Unanswered {
+    fn from(error: Error) -> Self {
+        Self::Query(error.into())
+    }
+}
+
+/// Asks on one of the pool's connections.
+pub async fn ask<T>(
+    pool: &Pool,
+    question: impl AsyncFnOnce(&Object) -> Result<T, Error>,
+) -> Result<T, Unanswered> {
+    let client = pool.get().await?;
+    match timeout(PATIENCE, question(&client)).await {
+        Ok(answer) => Ok(answer?),
+        Err(_elapsed) => {
+            // Its answer may still come: nobody else shall get it.
+            drop(Object::take(client));
+            Err(Unanswered::Silent)
+        }
+    }
+}
+
 struct Walk(Target);
 
 impl Connect for Walk {
@@ -44,5 +81,8 @@ impl Connect for Walk {
         })
     }
 }
+
+/// More than the session's statement timeout, which ends what is merely slow.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const RECYCLE: Duration = Duration::from_secs(2);

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
-
-use super::error::QueryError;
+use tokio_postgres::{Client, Error};
 
 /// What one round found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +24,7 @@ pub struct Round {
     pub waiting: Option<String>,
 }
 
-pub async fn maintain(
-    client: &Client,
-    keep: Duration,
-    max_bytes: u64,
-) -> Result<Round, QueryError> {
+pub async fn maintain(client: &Client, keep: Duration, max_bytes: u64) -> Result<Round, Error> {
     let max_bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
     let row = client.query_one(MAINTAIN, &[&keep.as_secs_f64(), &max_bytes]).await?;
     Ok(Round {
@@ -42,6 +36,15 @@ pub async fn maintain(
         waiting: row.try_get(5)?,
     })
 }
+
+/// Forgets what `rowcast.revoke` said of tokens that have ended by themselves, a thousand at most.
+pub async fn forget_revocations(client: &Client, token_life: Duration) -> Result<(), Error> {
+    client.execute(FORGET_REVOCATIONS, &[&token_life.as_secs_f64()]).await?;
+    Ok(())
+}
+
+const FORGET_REVOCATIONS: &str = "\
+select rowcast._forget_revocations(make_interval(secs => $1))";
 
 const MAINTAIN: &str = "\
 select led, turned, removed, freed, bytes, waiting

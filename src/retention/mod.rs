@@ -6,16 +6,18 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use deadpool_postgres::{Pool, PoolError};
-use tokio::time::{sleep, timeout};
+use deadpool_postgres::Pool;
+use tokio::time::sleep;
 
-use crate::postgres::error::QueryError;
-use crate::postgres::retention::{Round, maintain};
+use crate::postgres::pool::{Unanswered, ask};
+use crate::postgres::retention::{Round, forget_revocations, maintain};
 
 pub struct Retention {
     pub pool: Pool,
     pub keep: Duration,
     pub max_bytes: u64,
+    /// No token lives longer, so no revocation has to be known for longer.
+    pub token_life: Duration,
 }
 
 impl Retention {
@@ -34,16 +36,12 @@ impl Retention {
         }
     }
 
-    async fn round(&self) -> Result<Round, RetentionError> {
-        let client = self.pool.get().await?;
-        let round = timeout(PATIENCE, maintain(&client, self.keep, self.max_bytes)).await;
-        round
-            .map_err(|_elapsed| {
-                // Its answer may still come: nobody else shall get it.
-                drop(deadpool_postgres::Object::take(client));
-                RetentionError::Silent
-            })?
-            .map_err(Into::into)
+    async fn round(&self) -> Result<Round, Unanswered> {
+        ask(&self.pool, async |client| {
+            forget_revocations(client, self.token_life).await?;
+            maintain(client, self.keep, self.max_bytes).await
+        })
+        .await
     }
 }
 
@@ -65,7 +63,7 @@ struct Trouble {
 
 impl Trouble {
     /// What is worth a warning: each cause once, and a wait only once it lasts, because a read is soon over.
-    fn judge(&mut self, round: Result<Round, RetentionError>) -> Option<String> {
+    fn judge(&mut self, round: Result<Round, Unanswered>) -> Option<String> {
         let waiting = round.as_ref().is_ok_and(|round| round.waiting.is_some());
         self.waits = if waiting { self.waits.saturating_add(1) } else { 0 };
         let cause = match round {
@@ -76,16 +74,6 @@ impl Trouble {
         self.cause = cause;
         self.cause.clone().filter(|_| is_new)
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum RetentionError {
-    #[error("no connection to the database: {0}")]
-    Pool(#[from] PoolError),
-    #[error(transparent)]
-    Query(#[from] QueryError),
-    #[error("the database did not answer within {} s", PATIENCE.as_secs())]
-    Silent,
 }
 
 /// Short where little is kept, so that what is kept too long is a small part of it.
@@ -100,9 +88,6 @@ fn jittered(interval: Duration) -> Duration {
     let _ = aws_lc_rs::rand::fill(&mut random);
     interval + (interval / 4) * u32::from(u16::from_le_bytes(random)) / u32::from(u16::MAX)
 }
-
-/// More than the session's statement timeout, which ends a round that is merely slow.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A minute or less.
 const LASTING: u32 = 6;
@@ -123,10 +108,10 @@ mod tests {
         assert_eq!(told[5].as_deref(), Some("a reader"));
         assert_eq!(trouble.judge(idle(None)), None);
         assert_eq!(trouble.judge(idle(Some("a reader"))), None);
-        assert!(trouble.judge(Err(RetentionError::Silent)).is_some());
-        assert_eq!(trouble.judge(Err(RetentionError::Silent)), None);
+        assert!(trouble.judge(Err(Unanswered::Silent)).is_some());
+        assert_eq!(trouble.judge(Err(Unanswered::Silent)), None);
         trouble.judge(idle(None));
-        assert!(trouble.judge(Err(RetentionError::Silent)).is_some());
+        assert!(trouble.judge(Err(Unanswered::Silent)).is_some());
     }
 
     #[test]

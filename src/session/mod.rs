@@ -9,13 +9,17 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::access::Access;
-use crate::auth::{Authenticator, Place};
+use tokio::sync::watch;
+
+use crate::access::{Access, Judgement, Rights, Verdict};
+use crate::admission::Admission;
+use crate::auth::Place;
 use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::message::{ErrorCode, Refusal, ServerMessage};
 use crate::domain::policy::Action;
 use crate::domain::principal::Principal;
+use crate::domain::rights::Version;
 use crate::domain::session::{Effect, Input, Now, Options, Session};
 use crate::history::LogHistory;
 use crate::hub::{After, Hub, Past, Sink, Subscriber};
@@ -25,8 +29,9 @@ pub use share::Share;
 /// What every session of this node shares.
 pub struct Services {
     pub hub: Hub,
-    pub authenticator: Authenticator,
+    pub admission: Admission,
     pub access: Access,
+    pub rights: Arc<Rights>,
     pub history: LogHistory,
     pub options: Arc<Options>,
     pub share: Share,
@@ -38,6 +43,9 @@ pub struct Connection {
     wire: &'static dyn Wire,
     subscriber: Subscriber,
     session: Session,
+    rights: watch::Receiver<Version>,
+    /// Up to which change of rights this was judged.
+    reviewed: Version,
     /// Messages in a row that were over the user's share.
     over_share: u32,
     closed: bool,
@@ -53,11 +61,45 @@ impl Connection {
     ) -> Option<Self> {
         let subscriber = services.hub.join(sink, wire).await?;
         let options = Arc::clone(&services.options);
+        let mut rights = services.rights.follow();
+        let reviewed = *rights.borrow_and_update();
+        // Between the look at the credential and this one it may have been revoked.
+        let is_revoked = principal.as_ref().is_some_and(|who| services.admission.is_revoked(who));
         let (session, effects) = Session::new(session_id(), options, principal, now());
-        let mut connection =
-            Self { services, wire, subscriber, session, over_share: 0, closed: false };
+        let mut connection = Self {
+            services,
+            wire,
+            subscriber,
+            session,
+            rights,
+            reviewed,
+            over_share: 0,
+            closed: false,
+        };
         connection.perform(effects).await;
+        if is_revoked {
+            connection.input(Input::RightsChanged { is_revoked }).await;
+        }
         Some(connection)
+    }
+
+    /// Resolves when rights have changed, maybe those of this user.
+    pub async fn rights_changed(&mut self) {
+        if self.rights.changed().await.is_err() {
+            // Nobody is left who could change them.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Has everything judged again, if the change concerns this user.
+    pub async fn review_rights(&mut self) {
+        let version = *self.rights.borrow_and_update();
+        let since = std::mem::replace(&mut self.reviewed, version);
+        let Some(principal) = self.session.principal() else { return };
+        if self.services.rights.changed_since(principal.user.as_deref(), since) {
+            let is_revoked = self.services.admission.is_revoked(principal);
+            self.input(Input::RightsChanged { is_revoked }).await;
+        }
     }
 
     pub async fn text(&mut self, text: &str) {
@@ -134,28 +176,31 @@ impl Connection {
             Effect::Send(message) => self.send(&message).await,
             Effect::Ping => self.subscriber.send(self.wire.ping()).await,
             Effect::Identify(principal) => self.subscriber.identify(principal.user.clone()).await,
-            Effect::Subscribe { reference, subscribe } => {
+            Effect::Subscribe { reference, subscribe, judged } => {
                 let past = Past {
                     after: subscribe.after.map(|id| self.after(&id)),
                     history: subscribe.history,
                     compact: subscribe.compact,
                 };
-                self.subscriber.subscribe(subscribe.pattern, reference, past).await;
+                self.subscriber.subscribe(subscribe.pattern, reference, past, judged).await;
             }
             Effect::Unsubscribe(pattern) => self.subscriber.unsubscribe(pattern).await,
             Effect::Close(reason) => self.close(reason).await,
             Effect::Verify { reference, token } => {
-                let principal = self.verify(&token);
+                let principal = self.verify(&token).await;
                 return Some(Input::Verified { reference, principal });
             }
             Effect::Authorize { reference, subscribe } => {
-                let allowed = self.may_subscribe(&subscribe.pattern);
-                return Some(Input::Judged { reference, subscribe, allowed });
+                let Judgement { verdicts, version } =
+                    self.judge(vec![subscribe.pattern.clone()]).await;
+                let verdict = verdicts.first().map_or(Verdict::Undecided, |(_, verdict)| *verdict);
+                return Some(Input::Judged { reference, subscribe, verdict, judged: version });
             }
-            Effect::Review(pattern) => {
-                let allowed = self.may_subscribe(&pattern);
-                return Some(Input::Reviewed { pattern, allowed });
+            Effect::Review(patterns) => {
+                let Judgement { verdicts, version } = self.judge(patterns).await;
+                return Some(Input::Reviewed { verdicts, judged: version });
             }
+            Effect::GoOn(judged) => self.subscriber.go_on(judged).await,
         }
         None
     }
@@ -168,14 +213,16 @@ impl Connection {
         After { id: id.into(), position: self.services.history.position(id) }
     }
 
-    fn verify(&self, token: &str) -> Option<Principal> {
-        self.services.authenticator.verify(token, Place::Message, SystemTime::now()).ok()
+    async fn verify(&self, credential: &str) -> Option<Principal> {
+        let identified = self.services.admission.identify(credential, Place::Message).await;
+        identified
+            .inspect_err(|refusal| tracing::info!(reason = %refusal, "credential refused"))
+            .ok()
     }
 
-    fn may_subscribe(&self, pattern: &Pattern) -> bool {
-        self.session.principal().is_some_and(|principal| {
-            self.services.access.decide(principal, pattern, Action::Subscribe).is_ok()
-        })
+    async fn judge(&self, patterns: Vec<Pattern>) -> Judgement {
+        let principal = self.session.principal().map(Arc::clone).unwrap_or_default();
+        self.services.access.judge(&principal, patterns, Action::Subscribe).await
     }
 }
 

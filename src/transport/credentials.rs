@@ -9,6 +9,7 @@ use http::{HeaderMap, header};
 
 use super::refusal::Refusal;
 use super::upgrade::items;
+use crate::admission;
 use crate::auth::Place;
 
 /// A token as it came, and the place that says what it may be.
@@ -27,6 +28,33 @@ pub enum BadCredential {
     Subprotocol,
     #[error("the query parameter token is empty, or there are several")]
     Query,
+}
+
+/// Why a credential was refused. For the log only.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CredentialRefusal {
+    #[error("none came")]
+    Missing,
+    #[error(transparent)]
+    Form(#[from] BadCredential),
+    #[error(transparent)]
+    Admission(#[from] admission::Refusal),
+}
+
+impl CredentialRefusal {
+    /// What the client is told: the same whatever was wrong with it.
+    pub(super) fn told(&self) -> Refusal {
+        match self {
+            Self::Admission(admission::Refusal::Unavailable(error)) => {
+                tracing::warn!(%error, "a credential can't be looked up");
+                Refusal::unavailable("the service can't tell now; try again")
+            }
+            refusal => {
+                tracing::info!(reason = %refusal, "credential refused");
+                Refusal::unauthorized()
+            }
+        }
+    }
 }
 
 /// `None` where the request carries none in any place.

@@ -9,12 +9,12 @@ pub mod demo;
 pub mod health;
 pub mod origin;
 pub mod refusal;
+pub mod tickets;
 pub mod upgrade;
 pub mod websocket;
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use http::HeaderMap;
 use tokio::sync::watch;
@@ -23,11 +23,10 @@ use warp::filters::BoxedFilter;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
-use crate::auth::TokenRefusal;
 use crate::domain::principal::Principal;
 use crate::lifecycle::Health;
 use crate::session::Services;
-use credentials::BadCredential;
+use credentials::CredentialRefusal;
 use origin::Origins;
 use refusal::Refusal;
 use upgrade::Handshake;
@@ -48,7 +47,7 @@ pub type ExtraRoutes = BoxedFilter<(Response,)>;
 
 /// What a browser page or a service asks for.
 pub fn public(routes: &Routes, extra: Option<ExtraRoutes>) -> BoxedFilter<(Response,)> {
-    let socket = websocket_route(routes);
+    let socket = websocket_route(routes).or(tickets::route(&routes.services)).unify().boxed();
     let own = match &routes.health {
         Some(health) => socket.or(health::routes(health.clone())).unify().boxed(),
         None => socket,
@@ -73,13 +72,17 @@ fn websocket_route(routes: &Routes) -> BoxedFilter<(Response,)> {
         .and(upgrade::handshake())
         .and(warp::header::headers_cloned())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
-        .map(move |handshake, headers: HeaderMap, query: String| {
-            open(&routes, handshake, &headers, &query).unwrap_or_else(Reply::into_response)
+        .then(move |handshake, headers: HeaderMap, query: String| {
+            let routes = routes.clone();
+            async move {
+                let opened = open(&routes, handshake, &headers, &query).await;
+                opened.unwrap_or_else(Reply::into_response)
+            }
         })
         .boxed()
 }
 
-fn open(
+async fn open(
     routes: &Routes,
     handshake: Result<Handshake, Refusal>,
     headers: &HeaderMap,
@@ -87,10 +90,7 @@ fn open(
 ) -> Result<Response, Refusal> {
     let handshake = handshake?;
     let services = Arc::clone(&routes.services);
-    let principal = principal(&services, headers, query).map_err(|refusal| {
-        tracing::info!(reason = %refusal, "credential refused");
-        Refusal::unauthorized()
-    })?;
+    let principal = principal(&services, headers, query).await.map_err(|refusal| refusal.told())?;
     Ok(handshake.grant(&routes.sockets, move |upgraded| {
         // The accept path is large and short-lived, so it does not live on in the socket's task.
         Box::pin(websocket::run(upgraded, services, principal))
@@ -98,27 +98,17 @@ fn open(
 }
 
 /// Who the request speaks for; `None` where a first message has to say so.
-fn principal(
+async fn principal(
     services: &Services,
     headers: &HeaderMap,
     query: &str,
 ) -> Result<Option<Principal>, CredentialRefusal> {
     match credentials::offered(headers, query)? {
         Some(offered) => {
-            let authenticator = &services.authenticator;
-            Ok(Some(authenticator.verify(&offered.token, offered.place, SystemTime::now())?))
+            Ok(Some(services.admission.identify(&offered.token, offered.place).await?))
         }
-        None => Ok(services.authenticator.anonymous()),
+        None => Ok(services.admission.anonymous()),
     }
-}
-
-/// Why a credential was refused. For the log only.
-#[derive(Debug, thiserror::Error)]
-enum CredentialRefusal {
-    #[error(transparent)]
-    Form(#[from] BadCredential),
-    #[error(transparent)]
-    Token(#[from] TokenRefusal),
 }
 
 async fn not_found(rejection: Rejection) -> Result<Response, Infallible> {

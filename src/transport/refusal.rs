@@ -4,6 +4,7 @@
 //! wrong with it; the reason is for the log.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use http::header::{self, HeaderName};
 use http::{HeaderValue, StatusCode};
@@ -16,6 +17,7 @@ pub struct Refusal {
     code: &'static str,
     message: Cow<'static, str>,
     headers: &'static [(HeaderName, HeaderValue)],
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
@@ -48,6 +50,18 @@ impl Refusal {
         }
     }
 
+    /// More than the client's share; when the next one is welcome.
+    pub fn rate_limited(wait: Duration) -> Self {
+        let message = "too many requests; wait before the next one";
+        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message);
+        Self { retry_after: Some(wait), ..refusal }
+    }
+
+    pub fn unavailable(message: impl Into<Cow<'static, str>>) -> Self {
+        let refusal = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+        Self { retry_after: Some(UNAVAILABLE), ..refusal }
+    }
+
     /// The request is none for a WebSocket of the version spoken here.
     pub fn upgrade_required(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
@@ -57,19 +71,30 @@ impl Refusal {
     }
 
     fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), headers: &[] }
+        Self { status, code, message: message.into(), headers: &[], retry_after: None }
     }
 }
 
 impl Reply for Refusal {
     fn into_response(self) -> Response {
-        let body = json!({ "error": { "code": self.code, "message": self.message } });
+        let mut body = json!({ "error": { "code": self.code, "message": self.message } });
+        if let Some(wait) = self.retry_after {
+            body["error"]["retry_after_ms"] = json!(wait.as_millis().max(1));
+        }
         let mut response =
             warp::reply::with_status(warp::reply::json(&body), self.status).into_response();
         response.headers_mut().extend(self.headers.iter().cloned());
+        if let Some(wait) = self.retry_after {
+            // Whole seconds (RFC 9110 section 10.2.3), rounded up.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            let value = HeaderValue::from_str(&seconds.to_string());
+            response.headers_mut().extend(value.ok().map(|value| (header::RETRY_AFTER, value)));
+        }
         response
     }
 }
+
+const UNAVAILABLE: Duration = Duration::from_secs(1);
 
 static UNAUTHORIZED: [(HeaderName, HeaderValue); 1] =
     [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))];

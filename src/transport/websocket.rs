@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 
 use super::accept::Seat;
@@ -55,10 +56,18 @@ impl Socket {
     async fn serve(&mut self, early: &[u8]) {
         let mut open = self.take(early).await;
         while open {
-            open = match timeout_at(self.deadline().into(), self.stream.readable()).await {
-                Ok(Ok(())) => self.read().await,
-                Ok(Err(_)) => false,
-                Err(_due) => self.tick().await,
+            let due = self.deadline().into();
+            let happened = tokio::select! {
+                readable = timeout_at(due, self.stream.readable()) => Happened::of(readable),
+                () = self.connection.rights_changed(), if self.closing.is_none() => {
+                    Happened::RightsChanged
+                }
+            };
+            open = match happened {
+                Happened::Readable => self.read().await,
+                Happened::Gone => false,
+                Happened::Due => self.tick().await,
+                Happened::RightsChanged => self.review_rights().await,
             };
         }
     }
@@ -72,6 +81,12 @@ impl Socket {
             return false;
         }
         self.connection.tick().await;
+        self.note_close();
+        true
+    }
+
+    async fn review_rights(&mut self) -> bool {
+        self.connection.review_rights().await;
         self.note_close();
         true
     }
@@ -136,6 +151,24 @@ impl Socket {
     fn note_close(&mut self) {
         if self.connection.is_closed() && self.closing.is_none() {
             self.closing = Some(Instant::now() + CLOSE_ANSWER);
+        }
+    }
+}
+
+/// What a connection that does nothing is woken by.
+enum Happened {
+    Readable,
+    Gone,
+    Due,
+    RightsChanged,
+}
+
+impl Happened {
+    fn of(readable: Result<io::Result<()>, Elapsed>) -> Self {
+        match readable {
+            Ok(Ok(())) => Self::Readable,
+            Ok(Err(_)) => Self::Gone,
+            Err(_due) => Self::Due,
         }
     }
 }

@@ -13,6 +13,7 @@ mod outages;
 mod privileges;
 mod resume;
 mod retention;
+mod rights;
 mod scratch;
 mod tls;
 mod trigger_files;

@@ -115,10 +115,11 @@ async fn a_line_that_goes_silent_while_the_daemon_starts_is_given_up() {
                 let settings = format!("database.listen_url = \"{listen}\"\n{OPEN}");
                 let config = World::config(&url, &settings);
                 let started = Daemon::start(&config, None);
-                match timeout(Duration::from_secs(60), started).await {
-                    Ok(Ok(daemon)) => daemon.stop().await,
-                    Ok(Err(error)) => panic!("{silent} cut at {cut}: {error}"),
-                    Err(_) => panic!("{silent} cut at {cut}: never starts"),
+                let started = timeout(Duration::from_secs(60), started).await;
+                let started = started.unwrap_or_else(|_| panic!("{silent} cut at {cut}: never"));
+                match started {
+                    Ok(daemon) => daemon.stop().await,
+                    Err(error) => panic!("{silent} cut at {cut}: {error}"),
                 }
             });
         }

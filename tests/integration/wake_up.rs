@@ -13,8 +13,8 @@ use rowcast::domain::event::Event;
 use rowcast::domain::message::{BadRequest, Request, ServerMessage};
 use rowcast::domain::position::Position;
 use rowcast::hub::{History, Hub, HubOptions, Past, Request as PastRequest, Sink};
-use rowcast::ingest::Ingest;
 use rowcast::ingest::pace::Wake;
+use rowcast::ingest::{Ingest, RightsWatch};
 use rowcast::lifecycle::Health;
 use rowcast::postgres::connect::Target;
 use rowcast::postgres::identity::EpochPolicy;
@@ -138,7 +138,9 @@ impl Reader {
         );
         let (health, mut watched) = watch::channel(Health::Starting);
         let target = Target::parse(db.url()).unwrap();
+        let rights = RightsWatch::new(Arc::default(), Arc::default(), false);
         let ingest = Ingest {
+            rights,
             database: target.clone(),
             listen: target,
             wake,
@@ -152,7 +154,7 @@ impl Reader {
         watched.wait_for(Health::is_ready).await.unwrap();
         let (sender, frames) = mpsc::unbounded_channel();
         let subscriber = hub.join(Arc::new(Lines(sender)), &Plain).await.unwrap();
-        subscriber.subscribe(Pattern::parse("items").unwrap(), None, Past::default()).await;
+        subscriber.subscribe(Pattern::parse("items").unwrap(), None, Past::default(), 0).await;
         let mut reader = Self {
             frames,
             waiting: VecDeque::default(),

@@ -46,7 +46,9 @@ fn to(channel: &str) -> Subscribe {
 }
 
 fn judge(session: &mut Session, channel: &str, allowed: bool, now: Now) -> Vec<Effect> {
-    session.handle(Input::Judged { reference: None, subscribe: to(channel), allowed }, now)
+    let verdict = if allowed { Verdict::Allowed } else { Verdict::Forbidden };
+    session
+        .handle(Input::Judged { reference: None, subscribe: to(channel), verdict, judged: 0 }, now)
 }
 
 fn code(effects: &[Effect]) -> Option<ErrorCode> {
@@ -122,9 +124,10 @@ fn a_new_token_of_the_same_user_has_every_subscription_reviewed() {
     let verified = Input::Verified { reference: None, principal: Some(ana(now, 600)) };
     let effects = session.handle(verified, now);
     let pattern = Pattern::parse("a").unwrap();
-    assert_eq!(effects.last(), Some(&Effect::Review(pattern.clone())));
+    assert_eq!(effects.last(), Some(&Effect::Review(vec![pattern.clone()])));
 
-    let refused = Input::Reviewed { pattern: pattern.clone(), allowed: false };
+    let verdicts = vec![(pattern.clone(), Verdict::Forbidden)];
+    let refused = Input::Reviewed { verdicts, judged: 3 };
     let effects = session.handle(refused, now);
     assert_eq!(effects.first(), Some(&Effect::Unsubscribe(pattern)));
     assert_eq!(code(&effects), Some(ErrorCode::Forbidden));

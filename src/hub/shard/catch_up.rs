@@ -19,6 +19,7 @@ use crate::domain::event::Event;
 use crate::domain::message::{ResetReason, ServerMessage};
 use crate::domain::past::{Only, Page, Start, Survey, Wanted};
 use crate::domain::position::Position;
+use crate::domain::rights::Version;
 use crate::domain::routes::SubscriberId;
 use crate::domain::snapshot::Snapshot;
 use crate::protocol::Wire;
@@ -31,17 +32,44 @@ pub(super) struct CatchUp {
     compact: bool,
     only: Option<Only>,
     /// Whether the next page waits for the socket.
-    awaits_socket: bool,
+    pub(super) awaits_socket: bool,
+    /// Whether the history was asked for it.
+    awaits_page: bool,
+    /// The change of rights since which this was not judged.
+    pub(super) awaits_verdict: Option<Version>,
+}
+
+impl CatchUp {
+    pub(super) const fn from(ticket: u64, start: Start) -> Self {
+        Self {
+            ticket,
+            start,
+            owed: None,
+            compact: false,
+            only: None,
+            awaits_socket: false,
+            awaits_page: false,
+            awaits_verdict: None,
+        }
+    }
 }
 
 impl Shard {
-    pub(super) fn catch_up(&mut self, key: Key, start: Start, owed: Owed, compact: bool) {
+    pub(super) fn catch_up(
+        &mut self,
+        key: Key,
+        start: Start,
+        owed: Owed,
+        compact: bool,
+        awaits_verdict: Option<Version>,
+    ) {
         let ticket = self.next_number();
         let subscriber = &mut self.subscribers[key.slot];
         let feed = Feed::CatchingUp { ticket, missed_unlogged: false };
         subscriber.subscriptions.push(Subscription { pattern: owed.pattern.clone(), feed });
         let owed = Some(owed);
-        let catch_up = CatchUp { ticket, start, owed, compact, only: None, awaits_socket: false };
+        let begun = CatchUp::from(ticket, start);
+        let catch_up = CatchUp { owed, compact, awaits_verdict, ..begun };
         subscriber.catch_ups.push(catch_up);
         self.catching_up += 1;
         self.turns.push_back((key, ticket));
@@ -61,14 +89,8 @@ impl Shard {
             self.routes.remove(&held.pattern, slot, subscriber.user.as_ref());
             held.feed = Feed::CatchingUp { ticket, missed_unlogged: false };
         }
-        subscriber.catch_ups.push(CatchUp {
-            ticket,
-            start: Start::Behind(place.clone()),
-            owed: None,
-            compact: false,
-            only: None,
-            awaits_socket: true,
-        });
+        let begun = CatchUp::from(ticket, Start::Behind(place.clone()));
+        subscriber.catch_ups.push(CatchUp { awaits_socket: true, ..begun });
         self.catching_up += 1;
         ticket
     }
@@ -102,7 +124,9 @@ impl Shard {
 
     /// The next page, or a request for it; how much work that was.
     fn turn(&mut self, key: Key, ticket: u64) -> usize {
-        let Some(catch_up) = self.active(key, ticket) else { return 0 };
+        let Some(catch_up) = self.allowed(key, ticket).filter(|due| !due.awaits_page) else {
+            return 0;
+        };
         let start = catch_up.start.clone();
         let reach = match &start {
             Start::Behind(position) => self.recent.reach(position),
@@ -128,7 +152,11 @@ impl Shard {
         let compact = catch_up.compact;
         if let Some(owed) = catch_up.owed.take() {
             let surveyed = self.survey(&wanted, &position, compact, &mut work);
-            let at = if surveyed.messages == 0 { self.here() } else { owed.after.clone() };
+            let at = match &owed.after {
+                _ if surveyed.messages == 0 => self.here(),
+                Some(after) => Some(after.clone()),
+                None => self.history.id(&position),
+            };
             self.answer(key.slot, owed, at, surveyed.messages);
             if let Some(catch_up) = self.active(key, ticket) {
                 catch_up.only = surveyed.only;
@@ -149,6 +177,7 @@ impl Shard {
     fn ask(&mut self, key: Key, ticket: u64, start: Start, upto: Arc<Snapshot>) -> usize {
         let Some(commands) = self.commands.upgrade() else { return 0 };
         let Some(catch_up) = self.active(key, ticket) else { return 0 };
+        catch_up.awaits_page = true;
         let survey = catch_up.owed.as_ref().map(|_| catch_up.compact);
         let wanted = self.subscribers[key.slot].wanted(ticket);
         let reply = Reply { commands, key, ticket };
@@ -164,6 +193,8 @@ impl Shard {
         page: Result<(Page, Option<Survey>), ResetReason>,
     ) {
         let Some(catch_up) = self.active(key, ticket) else { return };
+        catch_up.awaits_page = false;
+        let Some(catch_up) = self.allowed(key, ticket) else { return };
         let (page, survey) = match page {
             Ok(found) => found,
             Err(reason) => return self.refuse(key, ticket, reason),
@@ -231,12 +262,36 @@ impl Shard {
     /// Ends them all, because their places mean nothing any more; whoever is owed an answer gets it.
     pub(super) fn end_catch_ups(&mut self, reason: ResetReason) {
         for slot in self.slots() {
-            while let Some(catch_up) = self.subscribers[slot].catch_ups.first_mut() {
+            self.restart_held(slot, reason);
+            let due = |held: &&mut CatchUp| held.awaits_verdict.is_none();
+            while let Some(catch_up) = self.subscribers[slot].catch_ups.iter_mut().find(due) {
                 let (ticket, owed) = (catch_up.ticket, catch_up.owed.take());
                 if let Some(owed) = owed {
                     self.answer(slot, Owed { refused: Some(reason), ..owed }, None, 0);
                 }
                 self.go_live(slot, ticket);
+            }
+        }
+    }
+
+    /// Those that wait for a verdict go on waiting, at the place where everybody begins anew.
+    fn restart_held(&mut self, slot: SubscriberId, reason: ResetReason) {
+        let Some((here, _)) = self.position.clone() else { return };
+        for at in 0..self.subscribers[slot].catch_ups.len() {
+            // A page that is on its way is of the time before.
+            let ticket = self.next_number();
+            let subscriber = &mut self.subscribers[slot];
+            let held = &mut subscriber.catch_ups[at];
+            if held.awaits_verdict.is_none() {
+                continue;
+            }
+            let before = held.ticket;
+            let refused = |owed| Owed { refused: Some(reason), after: None, history: None, ..owed };
+            let begun = CatchUp::from(ticket, Start::Behind(here.clone()));
+            let (owed, awaits_verdict) = (held.owed.take().map(refused), held.awaits_verdict);
+            *held = CatchUp { owed, awaits_verdict, awaits_socket: held.awaits_socket, ..begun };
+            for held in subscriber.subscriptions.iter_mut().filter(|h| h.ticket() == Some(before)) {
+                held.feed = Feed::CatchingUp { ticket, missed_unlogged: false };
             }
         }
     }
@@ -263,6 +318,11 @@ impl Shard {
             let reason = ResetReason::NotLogged;
             self.tell(slot, &ServerMessage::Reset { pattern, reason });
         }
+    }
+
+    /// The same unless it has to be judged first: then it is asked for again.
+    fn allowed(&mut self, key: Key, ticket: u64) -> Option<&mut CatchUp> {
+        self.active(key, ticket).filter(|catch_up| catch_up.awaits_verdict.is_none())
     }
 
     fn active(&mut self, key: Key, ticket: u64) -> Option<&mut CatchUp> {

@@ -8,6 +8,7 @@ use super::{After, Key, Past, Shard};
 use crate::domain::channel::Pattern;
 use crate::domain::message::{Reference, ResetReason, ServerMessage};
 use crate::domain::past::Start;
+use crate::domain::rights::Version;
 use crate::domain::routes::SubscriberId;
 
 /// The answer to a subscribe that is still owed.
@@ -30,6 +31,7 @@ impl Shard {
         pattern: Pattern,
         reference: Option<Reference>,
         past: Past,
+        judged: Version,
     ) {
         if self.subscriber(key).is_none_or(|subscriber| subscriber.state.is_closing()) {
             return;
@@ -43,8 +45,11 @@ impl Shard {
             Some(After { position: Err(reason), .. }) => (None, Some(reason), newest),
         };
         let owed = Owed { reference, pattern, after, refused, history };
-        match start {
-            Some(start) => self.catch_up(key, start, owed, past.compact),
+        let here = || self.position.as_ref().map(|(here, _)| Start::Behind(here.clone()));
+        let outdated = self.is_outdated(key.slot, judged).then(|| self.changes.version());
+        // Who has to be judged again has to wait, also for what is live.
+        match start.or_else(|| outdated.and_then(|_| here())) {
+            Some(start) => self.catch_up(key, start, owed, past.compact, outdated),
             None => self.subscribe_live(key.slot, owed),
         }
     }

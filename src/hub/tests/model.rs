@@ -8,10 +8,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::socket::{Lines, Socket};
+use crate::access::Rights;
 use crate::domain::channel::{Channel, Pattern};
 use crate::domain::event::{Batch, Event, Logged};
 use crate::domain::past::{Page, Start, Survey};
 use crate::domain::position::Position;
+use crate::domain::rights::{Version, Whose};
 use crate::domain::snapshot::{Snapshot, Xid};
 use crate::hub::{After, History, Hub, HubOptions, Past, Request, Subscriber};
 
@@ -46,6 +48,8 @@ struct Node {
     position: Position,
     /// The rest of a run that was read in part.
     rest: Vec<Row>,
+    /// How often rights have changed here.
+    rights: Version,
 }
 
 pub(super) struct Client {
@@ -57,6 +61,9 @@ pub(super) struct Client {
     newest: BTreeMap<(&'static str, u64), i32>,
     told: Vec<String>,
     seed: u64,
+    /// Until it was judged again it is to get nothing that was published behind this.
+    held: Option<Position>,
+    log: Log,
 }
 
 impl Model {
@@ -84,6 +91,7 @@ impl Model {
             ),
             position: start.clone(),
             rest: Vec::new(),
+            rights: 0,
         };
         let nodes = recent_bytes.map(node).into();
         Self {
@@ -108,7 +116,7 @@ impl Model {
         }
         for number in 0..count {
             let mut client = self.connect(number % 2).await;
-            client.resume(&BTreeMap::new()).await;
+            client.resume(&BTreeMap::new(), 0).await;
             while client.last.len() < PATTERNS.len() {
                 let changed = client.socket.changed();
                 for line in client.socket.take_lines() {
@@ -130,7 +138,18 @@ impl Model {
         let subscriber = self.nodes[node].hub.join(sink, &Lines).await.unwrap();
         let (seen, newest, told) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
         let (last, seed) = (BTreeMap::new(), self.seed);
-        Client { socket, subscriber, node, last, seen, newest, told, seed }
+        Client {
+            socket,
+            subscriber,
+            node,
+            last,
+            seen,
+            newest,
+            told,
+            seed,
+            held: None,
+            log: Arc::clone(&self.log),
+        }
     }
 
     /// Clients that have connected to the first node and subscribed to nothing.
@@ -148,7 +167,7 @@ impl Model {
 
     /// One random thing.
     pub(super) async fn step(&mut self) {
-        match self.roll(14) {
+        match self.roll(18) {
             0 | 1 => self.begin(),
             2..=4 => self.change(),
             5..=7 => self.end(),
@@ -156,6 +175,8 @@ impl Model {
             9 | 10 => self.read(1).await,
             11 => self.squeeze(),
             12 => self.cut().await,
+            13 => self.suspend().await,
+            14 | 15 => self.judge().await,
             _ => tokio::task::yield_now().await,
         }
     }
@@ -165,6 +186,7 @@ impl Model {
             self.end();
         }
         self.read_all().await;
+        self.judge().await;
         for client in 0..self.clients.len() {
             self.clients[client].socket.give_room(None);
             self.expect_all(client).await;
@@ -273,6 +295,27 @@ impl Model {
         Snapshot::new(open.first().map_or(self.next_xid, |xid| *xid), self.next_xid, open).unwrap()
     }
 
+    /// Rights change on a node.
+    async fn suspend(&mut self) {
+        let at = self.roll(2);
+        let node = &mut self.nodes[at];
+        node.rights += 1;
+        node.hub.change_rights(&Rights::default(), Whose::Everyone).await;
+        for client in self.clients.iter_mut().filter(|client| client.node == at) {
+            client.take();
+            client.held.get_or_insert(node.position.clone());
+        }
+    }
+
+    /// Everybody is judged again.
+    async fn judge(&mut self) {
+        for client in &mut self.clients {
+            client.take();
+            client.held = None;
+            client.subscriber.go_on(self.nodes[client.node].rights).await;
+        }
+    }
+
     fn squeeze(&mut self) {
         let (client, room) = (self.roll(self.clients.len()), self.roll(200));
         self.clients[client].socket.give_room(room.checked_sub(21));
@@ -284,8 +327,11 @@ impl Model {
         self.clients[client].take();
         let last = self.clients[client].last.clone();
         let back = self.connect(node).await;
-        back.resume(&last).await;
+        let rights = self.nodes[node].rights;
+        let outdated = rights > 0 && self.roll(3) == 0;
+        back.resume(&last, rights - Version::from(outdated)).await;
         let client = &mut self.clients[client];
+        client.held = outdated.then(|| Position::complete(Arc::new(Snapshot::below(1))));
         client.node = node;
         client.socket = back.socket;
         client.subscriber = back.subscriber;
@@ -334,6 +380,7 @@ impl Client {
             let pattern = if channel == "all" { PATTERNS[0] } else { PATTERNS[1] };
             let (key, version) = (key.parse().unwrap(), version.parse().unwrap());
             let seed = self.seed;
+            assert!(self.may_have(key, version), "seed {seed}: {line} without the right to it");
             assert!(self.seen.insert((pattern, key, version)), "seed {seed}: twice: {line}");
             let before = self.newest.insert((pattern, key), version).unwrap_or(0);
             assert!(version > before, "seed {seed}: {line} after version {before}");
@@ -341,14 +388,22 @@ impl Client {
         }
     }
 
+    fn may_have(&self, key: u64, version: i32) -> bool {
+        let Some(held) = &self.held else { return true };
+        let log = self.log.lock().unwrap();
+        let is_it = |row: &&Row| row.key == key && row.version == version;
+        log.iter().rfind(is_it).is_some_and(|row| held.sees(row.logged.xid, row.logged.id))
+    }
+
     /// Subscribes, behind these events where there are any.
-    pub(super) async fn resume(&self, last: &BTreeMap<&'static str, String>) {
+    pub(super) async fn resume(&self, last: &BTreeMap<&'static str, String>, judged: Version) {
         for pattern in PATTERNS {
             let after = last
                 .get(pattern)
                 .map(|id| After { id: id.as_str().into(), position: Ok(position(id)) });
             let past = Past { after, ..Past::default() };
-            self.subscriber.subscribe(Pattern::parse(pattern).unwrap(), None, past).await;
+            let pattern = Pattern::parse(pattern).unwrap();
+            self.subscriber.subscribe(pattern, None, past, judged).await;
         }
     }
 

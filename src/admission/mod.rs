@@ -1,0 +1,74 @@
+//! Who somebody is: a credential becomes a [`Principal`], or counts for nothing.
+//!
+//! In: a JWT or a ticket, and the place where it was found. Out: whom it speaks for, or a [`Refusal`] whose reason is
+//! for the log only. Invariant: what was revoked is refused from the moment this node knows of it.
+
+mod revocations;
+mod tickets;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::auth::{Authenticator, Place, TokenRefusal};
+use crate::domain::principal::Principal;
+use crate::postgres::pool::Unanswered;
+
+pub use revocations::Revocations;
+pub use tickets::{Ticket, Tickets};
+
+pub struct Admission {
+    pub authenticator: Authenticator,
+    pub tickets: Tickets,
+    pub revocations: Arc<Revocations>,
+}
+
+/// Why a credential was refused. For the log: the client is told nothing but that.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    #[error("no ticket of this service, or one that was used or is too old")]
+    Ticket,
+    #[error("revoked")]
+    Revoked,
+    #[error("tickets can't be looked up: {0}")]
+    Unavailable(#[from] Unanswered),
+}
+
+impl Admission {
+    pub async fn identify(&self, credential: &str, place: Place) -> Result<Principal, Refusal> {
+        let now = SystemTime::now();
+        let principal = match Ticket::parse(credential) {
+            Some(ticket) => {
+                let claims = self.tickets.redeem(&ticket).await?.ok_or(Refusal::Ticket)?;
+                self.authenticator.admit(claims, now)?
+            }
+            None => self.authenticator.verify(credential, place, now)?,
+        };
+        self.check_revoked(principal)
+    }
+
+    /// The same for a token alone: a ticket is not exchanged for another one.
+    pub fn identify_token(&self, token: &str, place: Place) -> Result<Principal, Refusal> {
+        let principal = self.authenticator.verify(token, place, SystemTime::now())?;
+        self.check_revoked(principal)
+    }
+
+    /// Who connects without any credential, where the configuration allows that.
+    pub fn anonymous(&self) -> Option<Principal> {
+        self.authenticator.anonymous()
+    }
+
+    /// A ticket for whoever holds this principal's token, and how long it is good.
+    pub async fn issue_ticket(&self, principal: &Principal) -> Result<(String, Duration), Refusal> {
+        Ok(self.tickets.issue(principal).await?)
+    }
+
+    pub fn is_revoked(&self, principal: &Principal) -> bool {
+        self.revocations.cover(principal)
+    }
+
+    fn check_revoked(&self, principal: Principal) -> Result<Principal, Refusal> {
+        if self.is_revoked(&principal) { Err(Refusal::Revoked) } else { Ok(principal) }
+    }
+}
