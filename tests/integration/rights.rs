@@ -320,8 +320,8 @@ async fn what_is_no_ticket_any_more_or_never_was_is_refused() {
     world.sql("update rowcast.ticket set expires_at = now()").await;
     assert!(refuses(address, &old).await);
     let revoked = ticket(address, &world.token("ana")).await;
-    world.sql("select rowcast.revoke(user_id => 'ana')").await;
     let mut witness = world.client("ana").await;
+    world.sql("select rowcast.revoke(user_id => 'ana')").await;
     assert_eq!(witness.close_code().await, 4503, "by then it is known");
     assert!(refuses(address, &revoked).await);
     let fresh = ticket(address, &world.token("ben")).await;
