@@ -397,7 +397,6 @@ fn a_server_that_others_can_reach_needs_a_key() {
 fn a_key_whose_feature_is_missing_is_refused_where_ignoring_it_would_harm() {
     for (text, key) in [
         ("[authorize]\nfunction = \"app.may\"", "authorize.function"),
-        ("[auth]\njwks_url = \"https://issuer.example\"", "auth.jwks_url"),
         ("[cluster]\nredis_url = \"redis://a\"", "cluster.redis_url"),
         ("[server]\ntrusted_proxies = [\"10.0.0.1\"]", "server.trusted_proxies"),
     ] {

@@ -64,6 +64,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "auth",
             "postgres",
             "access",
             "hub",

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
-use rowcast::auth::{AuthError, Authenticator, Minter, Place, Request, TokenRefusal};
+use rowcast::auth::{Authenticator, KeyFault, Minter, Place, Request, TokenRefusal};
 use rowcast::config::{AuthConfig, AuthKey, Secret};
 use serde_json::{Value, json};
 
@@ -439,18 +439,21 @@ fn a_key_that_does_not_go_with_the_algorithms_is_refused_at_the_start() {
     use Algorithm::*;
     let p256 = ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING);
     let fault = |public: &[u8], algorithms: &[Algorithm]| {
-        Authenticator::new(&public_config(public, algorithms)).err()
+        Authenticator::new(&public_config(public, algorithms)).err().map(|error| error.fault())
     };
-    assert_eq!(fault(&p256.public, &[ES384]), Some(AuthError::Curve));
-    assert_eq!(fault(&p256.public, &[ES256, ES384]), Some(AuthError::Curve));
-    assert_eq!(fault(&p256.public, &[RS256]), Some(AuthError::NotAKey));
-    assert_eq!(fault(&p256.public, &[HS256]), Some(AuthError::MixedAlgorithms));
-    assert_eq!(fault(&p256.public, &[ES256, RS256]), Some(AuthError::MixedAlgorithms));
-    assert_eq!(fault(b"no key at all", &[ES256]), Some(AuthError::NotAKey));
+    assert_eq!(fault(&p256.public, &[ES384]), Some(KeyFault::Curve));
+    assert_eq!(fault(&p256.public, &[ES256, ES384]), Some(KeyFault::Curve));
+    assert_eq!(fault(&p256.public, &[RS256]), Some(KeyFault::NotAKey));
+    assert_eq!(fault(&p256.public, &[HS256]), Some(KeyFault::MixedAlgorithms));
+    assert_eq!(fault(&p256.public, &[ES256, RS256]), Some(KeyFault::MixedAlgorithms));
+    assert_eq!(fault(b"no key at all", &[ES256]), Some(KeyFault::NotAKey));
     let private = pem("PRIVATE KEY", b"x");
-    assert_eq!(fault(&private, &[RS256]), Some(AuthError::PrivateKey));
+    assert_eq!(fault(&private, &[RS256]), Some(KeyFault::PrivateKey));
     let mixed = AuthConfig { algorithms: vec![HS256, RS256], ..strict() };
-    assert_eq!(Authenticator::new(&mixed).err(), Some(AuthError::MixedAlgorithms));
+    assert_eq!(
+        Authenticator::new(&mixed).err().map(|error| error.fault()),
+        Some(KeyFault::MixedAlgorithms)
+    );
 }
 
 #[test]

@@ -8,13 +8,8 @@ use std::collections::BTreeMap;
 use super::reader::Findings;
 use super::{Config, Setting, Table, Visitor};
 
-const REFUSED: &[&str] = &[
-    "server.trusted_proxies",
-    "auth.jwks_url",
-    "authorize.function",
-    "bridge",
-    "cluster.redis_url",
-];
+const REFUSED: &[&str] =
+    &["server.trusted_proxies", "authorize.function", "bridge", "cluster.redis_url"];
 
 const IGNORED: &[&str] = &[
     "authorize.cache",

@@ -145,7 +145,7 @@ impl Connection {
             Effect::Unsubscribe(pattern) => self.subscriber.unsubscribe(pattern).await,
             Effect::Close(reason) => self.close(reason).await,
             Effect::Verify { reference, token } => {
-                let principal = self.verify(&token);
+                let principal = self.verify(&token).await;
                 return Some(Input::Verified { reference, principal });
             }
             Effect::Authorize { reference, subscribe } => {
@@ -168,8 +168,9 @@ impl Connection {
         After { id: id.into(), position: self.services.history.position(id) }
     }
 
-    fn verify(&self, token: &str) -> Option<Principal> {
-        self.services.authenticator.verify(token, Place::Message, SystemTime::now()).ok()
+    async fn verify(&self, token: &str) -> Option<Principal> {
+        let authenticator = &self.services.authenticator;
+        authenticator.authenticate(token, Place::Message, SystemTime::now()).await.ok()
     }
 
     fn may_subscribe(&self, pattern: &Pattern) -> bool {

@@ -73,13 +73,18 @@ fn websocket_route(routes: &Routes) -> BoxedFilter<(Response,)> {
         .and(upgrade::handshake())
         .and(warp::header::headers_cloned())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
-        .map(move |handshake, headers: HeaderMap, query: String| {
-            open(&routes, handshake, &headers, &query).unwrap_or_else(Reply::into_response)
+        .then(move |handshake, headers: HeaderMap, query: String| {
+            let routes = routes.clone();
+            async move {
+                open(&routes, handshake, &headers, &query)
+                    .await
+                    .unwrap_or_else(Reply::into_response)
+            }
         })
         .boxed()
 }
 
-fn open(
+async fn open(
     routes: &Routes,
     handshake: Result<Handshake, Refusal>,
     headers: &HeaderMap,
@@ -87,7 +92,7 @@ fn open(
 ) -> Result<Response, Refusal> {
     let handshake = handshake?;
     let services = Arc::clone(&routes.services);
-    let principal = principal(&services, headers, query).map_err(|refusal| {
+    let principal = principal(&services, headers, query).await.map_err(|refusal| {
         tracing::info!(reason = %refusal, "credential refused");
         Refusal::unauthorized()
     })?;
@@ -98,7 +103,7 @@ fn open(
 }
 
 /// Who the request speaks for; `None` where a first message has to say so.
-fn principal(
+async fn principal(
     services: &Services,
     headers: &HeaderMap,
     query: &str,
@@ -106,7 +111,8 @@ fn principal(
     match credentials::offered(headers, query)? {
         Some(offered) => {
             let authenticator = &services.authenticator;
-            Ok(Some(authenticator.verify(&offered.token, offered.place, SystemTime::now())?))
+            let now = SystemTime::now();
+            Ok(Some(authenticator.authenticate(&offered.token, offered.place, now).await?))
         }
         None => Ok(services.authenticator.anonymous()),
     }
