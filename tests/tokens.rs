@@ -3,17 +3,17 @@
 use std::fmt::Debug;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use proptest::prelude::*;
 use rowcast::auth::{Authenticator, KeyFault, Minter, Place, Request, TokenRefusal};
 use rowcast::config::{AuthConfig, AuthKey, Secret};
 use serde_json::{Value, json};
+
+mod key_pairs;
+
+use key_pairs::Pair;
 
 const SECRET: &[u8] = b"the secret of these tests is thirty-two bytes and more";
 const NOW: u64 = 1_790_000_000;
@@ -336,50 +336,6 @@ fn without_a_key_nobody_is_believed_and_anonymous_use_is_a_choice() {
     assert!(Authenticator::new(&open).unwrap().anonymous().unwrap().user.is_none());
 }
 
-/// A key pair: the private half to sign with, the public half as PEM.
-struct Pair {
-    private: EncodingKey,
-    public: Vec<u8>,
-}
-
-fn pem(label: &str, der: &[u8]) -> Vec<u8> {
-    let text = STANDARD.encode(der);
-    let lines: Vec<&str> =
-        text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n")).into_bytes()
-}
-
-fn rsa(size: KeySize) -> Pair {
-    let pair = RsaKeyPair::generate(size).unwrap();
-    let private: Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-    let private = pem("PRIVATE KEY", private.as_ref());
-    Pair {
-        private: EncodingKey::from_rsa_pem(&private).unwrap(),
-        public: pem("PUBLIC KEY", public.as_ref()),
-    }
-}
-
-fn ec(curve: &'static signature::EcdsaSigningAlgorithm) -> Pair {
-    let document = EcdsaKeyPair::generate_pkcs8(curve, &SystemRandom::new()).unwrap();
-    let pair = EcdsaKeyPair::from_pkcs8(curve, document.as_ref()).unwrap();
-    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-    Pair {
-        private: EncodingKey::from_ec_der(document.as_ref()),
-        public: pem("PUBLIC KEY", public.as_ref()),
-    }
-}
-
-fn ed() -> Pair {
-    let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
-    let pair = Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap();
-    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
-    Pair {
-        private: EncodingKey::from_ed_der(document.as_ref()),
-        public: pem("PUBLIC KEY", public.as_ref()),
-    }
-}
-
 fn public_config(public: &[u8], algorithms: &[Algorithm]) -> AuthConfig {
     AuthConfig {
         key: Some(AuthKey::PublicPem(public.to_vec())),
@@ -391,12 +347,8 @@ fn public_config(public: &[u8], algorithms: &[Algorithm]) -> AuthConfig {
 #[test]
 fn every_kind_of_public_key_verifies_its_algorithms_and_no_other() {
     use Algorithm::*;
-    let (rsa, p256, p384, ed) = (
-        rsa(KeySize::Rsa2048),
-        ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING),
-        ec(&signature::ECDSA_P384_SHA384_FIXED_SIGNING),
-        ed(),
-    );
+    let (rsa, p256, p384, ed) =
+        (key_pairs::rsa(), key_pairs::p256(), key_pairs::p384(), key_pairs::ed());
     let sign = |pair: &Pair, algorithm| {
         jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims(), &pair.private)
             .unwrap()
@@ -437,7 +389,7 @@ fn secrets_verify_each_length_of_hash() {
 #[test]
 fn a_key_that_does_not_go_with_the_algorithms_is_refused_at_the_start() {
     use Algorithm::*;
-    let p256 = ec(&signature::ECDSA_P256_SHA256_FIXED_SIGNING);
+    let p256 = key_pairs::p256();
     let fault = |public: &[u8], algorithms: &[Algorithm]| {
         Authenticator::new(&public_config(public, algorithms)).err().map(|error| error.fault())
     };
@@ -447,7 +399,7 @@ fn a_key_that_does_not_go_with_the_algorithms_is_refused_at_the_start() {
     assert_eq!(fault(&p256.public, &[HS256]), Some(KeyFault::MixedAlgorithms));
     assert_eq!(fault(&p256.public, &[ES256, RS256]), Some(KeyFault::MixedAlgorithms));
     assert_eq!(fault(b"no key at all", &[ES256]), Some(KeyFault::NotAKey));
-    let private = pem("PRIVATE KEY", b"x");
+    let private = key_pairs::pem("PRIVATE KEY", b"x");
     assert_eq!(fault(&private, &[RS256]), Some(KeyFault::PrivateKey));
     let mixed = AuthConfig { algorithms: vec![HS256, RS256], ..strict() };
     assert_eq!(
