@@ -1,7 +1,5 @@
 //! The keys that an issuer publishes: fetched from a real server, which rotates them, fails, and lies.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -11,152 +9,15 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rowcast::auth::{Authenticator, Pace, Place, TokenRefusal};
 use rowcast::config::{AuthConfig, AuthKey, Secret, VerifyingKey};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
+mod issuer;
 mod key_pairs;
 
+use issuer::{Answer, Issuer, ok, response};
 use key_pairs::Pair;
-
-/// A server that answers every request with the same bytes, and counts them.
-struct Issuer {
-    address: SocketAddr,
-    answer: Arc<Mutex<Answer>>,
-    asked: watch::Sender<usize>,
-    server: Option<AbortOnDropHandle<()>>,
-}
-
-#[derive(Clone)]
-enum Answer {
-    Bytes(Vec<u8>),
-    /// The same once this is true.
-    After(watch::Receiver<bool>, Vec<u8>),
-    /// Nothing, and the connection stays open.
-    Silence,
-    /// A good beginning, and then a byte from time to time for ever.
-    Trickle,
-}
-
-impl Issuer {
-    async fn start(keys: &[Value]) -> Self {
-        let mut issuer = Self::named("127.0.0.1:0".parse().unwrap()).await;
-        issuer.publish(keys);
-        issuer.come_up().await;
-        issuer
-    }
-
-    /// One that is down.
-    async fn away() -> Self {
-        let mut issuer = Self::start(&[]).await;
-        issuer.go_down();
-        issuer
-    }
-
-    async fn named(address: SocketAddr) -> Self {
-        let answer = Arc::new(Mutex::new(Answer::Silence));
-        Self { address, answer, asked: watch::Sender::new(0), server: None }
-    }
-
-    async fn come_up(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.address = listener.local_addr().unwrap();
-        let server = serve(listener, Arc::clone(&self.answer), self.asked.clone());
-        self.server = Some(AbortOnDropHandle::new(tokio::spawn(server)));
-    }
-
-    fn go_down(&mut self) {
-        self.server = None;
-    }
-
-    fn publish(&self, keys: &[Value]) {
-        self.say(ok(&json!({ "keys": keys }).to_string()));
-    }
-
-    fn say(&self, bytes: impl Into<Vec<u8>>) {
-        self.behave(Answer::Bytes(bytes.into()));
-    }
-
-    fn behave(&self, answer: Answer) {
-        *self.answer.lock().unwrap() = answer;
-    }
-
-    fn asked(&self) -> usize {
-        *self.asked.borrow()
-    }
-
-    async fn wait_until_asked(&self, times: usize) {
-        let mut asked = self.asked.subscribe();
-        let enough = asked.wait_for(|asked| *asked >= times);
-        timeout(DEADLINE, enough).await.expect("the issuer is asked").unwrap();
-    }
-
-    fn config(&self, algorithms: &[Algorithm]) -> AuthConfig {
-        let url = format!("http://{}/jwks.json", self.address);
-        AuthConfig {
-            jwks_url: Some(url.parse().unwrap()),
-            algorithms: algorithms.to_vec(),
-            ..AuthConfig::default()
-        }
-    }
-
-    fn node(&self, pace: Pace) -> Node {
-        Node::start(&self.config(&EVERY), pace)
-    }
-}
-
-async fn serve(listener: TcpListener, answer: Arc<Mutex<Answer>>, asked: watch::Sender<usize>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        let (answer, asked) = (Arc::clone(&answer), asked.clone());
-        connections.spawn(async move { reply(stream, &answer, &asked).await });
-    }
-}
-
-async fn reply(
-    mut stream: TcpStream,
-    answer: &Mutex<Answer>,
-    asked: &watch::Sender<usize>,
-) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await?);
-    }
-    assert!(head.starts_with(b"GET /jwks.json HTTP/1.1\r\n"), "{head:?}");
-    let answer = answer.lock().unwrap().clone();
-    asked.send_modify(|asked| *asked += 1);
-    match answer {
-        Answer::Bytes(bytes) => stream.write_all(&bytes).await,
-        Answer::After(mut gate, bytes) => {
-            let _ = gate.wait_for(|open| *open).await;
-            stream.write_all(&bytes).await
-        }
-        Answer::Silence => std::future::pending().await,
-        Answer::Trickle => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n").await?;
-            loop {
-                stream.write_all(b" ").await?;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-    }
-}
-
-fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!(
-        "HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
-    .into_bytes()
-}
-
-fn ok(body: &str) -> Vec<u8> {
-    response("200 OK", "Content-Type: application/json\r\n", body)
-}
 
 /// Who is asked about tokens, and keeps itself fresh meanwhile.
 struct Node {
@@ -164,7 +25,19 @@ struct Node {
     _fresh: AbortOnDropHandle<()>,
 }
 
+fn config(issuer: &Issuer, algorithms: &[Algorithm]) -> AuthConfig {
+    AuthConfig {
+        jwks_url: Some(issuer.url()),
+        algorithms: algorithms.to_vec(),
+        ..AuthConfig::default()
+    }
+}
+
 impl Node {
+    fn of(issuer: &Issuer, pace: Pace) -> Self {
+        Self::start(&config(issuer, &EVERY), pace)
+    }
+
     fn start(config: &AuthConfig, pace: Pace) -> Self {
         let authenticator = Authenticator::at_pace(config, pace).unwrap();
         let fresh = AbortOnDropHandle::new(tokio::spawn(authenticator.keep_fresh()));
@@ -211,7 +84,7 @@ async fn every_kind_of_published_key_verifies_its_tokens_and_those_of_no_other()
     let keys: Vec<Value> =
         pairs.iter().map(|(id, pair, kind)| pair.published(Some(id), kind[0])).collect();
     let issuer = Issuer::start(&keys).await;
-    let node = issuer.node(on_demand());
+    let node = Node::of(&issuer, on_demand());
     for (id, pair, kind) in &pairs {
         for algorithm in kind {
             let token = pair.sign(Some(id), *algorithm, &claims());
@@ -235,7 +108,7 @@ async fn only_the_algorithms_of_the_configuration_count() {
     let keys =
         [rsa.published(Some("rsa"), Algorithm::RS256), ec.published(Some("ec"), Algorithm::ES256)];
     let issuer = Issuer::start(&keys).await;
-    let node = Node::start(&issuer.config(&[Algorithm::RS256]), on_demand());
+    let node = Node::start(&config(&issuer, &[Algorithm::RS256]), on_demand());
     assert_eq!(node.verdict(&rsa.sign(Some("rsa"), Algorithm::RS256, &claims())).await, Ok(()));
     for token in [
         rsa.sign(Some("rsa"), Algorithm::RS512, &claims()),
@@ -252,7 +125,7 @@ async fn a_new_key_counts_at_once_and_a_withdrawn_one_no_more() {
     let (old, new) = (key_pairs::p256(), key_pairs::p256());
     let published = |pair: &Pair, id| pair.published(Some(id), Algorithm::ES256);
     let issuer = Issuer::start(&[published(&old, "old")]).await;
-    let node = issuer.node(on_demand());
+    let node = Node::of(&issuer, on_demand());
     let of_old = old.sign(Some("old"), Algorithm::ES256, &claims());
     let of_new = new.sign(Some("new"), Algorithm::ES256, &claims());
     assert_eq!(node.verdict(&of_old).await, Ok(()));
@@ -272,7 +145,7 @@ async fn keys_are_fetched_again_without_any_token() {
     let (old, new) = (key_pairs::p256(), key_pairs::p256());
     let issuer = Issuer::start(&[old.published(Some("old"), Algorithm::ES256)]).await;
     let often = Duration::from_millis(20);
-    let node = issuer.node(Pace { refresh: often, ..on_demand() });
+    let node = Node::of(&issuer, Pace { refresh: often, ..on_demand() });
     issuer.wait_until_asked(2).await;
     issuer.publish(&[new.published(Some("new"), Algorithm::ES256)]);
     let asked = issuer.asked();
@@ -285,7 +158,7 @@ async fn keys_are_fetched_again_without_any_token() {
 async fn a_thousand_unknown_keys_have_the_issuer_asked_once_at_most() {
     let pair = key_pairs::p256();
     let issuer = Issuer::start(&[pair.published(Some("a"), Algorithm::ES256)]).await;
-    let node = issuer.node(Pace::default());
+    let node = Node::of(&issuer, Pace::default());
     assert_eq!(node.verdict(&pair.sign(Some("a"), Algorithm::ES256, &claims())).await, Ok(()));
     let tokens = strangers(&pair);
     for verdict in join_all(tokens.iter().map(|token| node.verdict(token))).await {
@@ -298,7 +171,7 @@ async fn a_thousand_unknown_keys_have_the_issuer_asked_once_at_most() {
 async fn a_thousand_unknown_keys_wait_for_one_question() {
     let pair = key_pairs::p256();
     let issuer = Issuer::start(&[pair.published(Some("a"), Algorithm::ES256)]).await;
-    let node = issuer.node(Pace { patience: DEADLINE, deadline: DEADLINE, ..on_demand() });
+    let node = Node::of(&issuer, Pace { patience: DEADLINE, deadline: DEADLINE, ..on_demand() });
     assert_eq!(node.verdict(&pair.sign(Some("a"), Algorithm::ES256, &claims())).await, Ok(()));
     let (open, gate) = watch::channel(false);
     let answer = json!({ "keys": [pair.published(Some("stranger-7"), Algorithm::ES256)] });
@@ -326,7 +199,7 @@ async fn an_issuer_that_is_away_is_waited_for_and_its_keys_outlive_it() {
     let token = pair.sign(Some("a"), Algorithm::ES256, &claims());
     let unknown = pair.sign(Some("b"), Algorithm::ES256, &claims());
     let mut issuer = Issuer::away().await;
-    let node = issuer.node(on_demand());
+    let node = Node::of(&issuer, on_demand());
     assert_eq!(node.verdict(&token).await, Err(TokenRefusal::UnknownKey));
     issuer.publish(&[pair.published(Some("a"), Algorithm::ES256)]);
     issuer.come_up().await;
@@ -341,12 +214,10 @@ async fn an_issuer_that_is_away_is_waited_for_and_its_keys_outlive_it() {
 
 #[tokio::test]
 async fn after_a_failure_the_issuer_is_asked_again_soon() {
-    let pair = key_pairs::p256();
     let issuer = Issuer::start(&[]).await;
     issuer.say(response("503 Service Unavailable", "", ""));
-    let _node = issuer.node(Pace { retry: Duration::from_millis(5), ..on_demand() });
+    let _node = Node::of(&issuer, Pace { retry: Duration::from_millis(5), ..on_demand() });
     issuer.wait_until_asked(3).await;
-    drop(pair);
 }
 
 #[tokio::test]
@@ -354,7 +225,7 @@ async fn an_answer_that_is_none_changes_nothing() {
     let (good, other) = (key_pairs::p256(), key_pairs::p256());
     let elsewhere = Issuer::start(&[other.published(Some("b"), Algorithm::ES256)]).await;
     let issuer = Issuer::start(&[good.published(Some("a"), Algorithm::ES256)]).await;
-    let node = issuer.node(on_demand());
+    let node = Node::of(&issuer, on_demand());
     let of_good = good.sign(Some("a"), Algorithm::ES256, &claims());
     let of_other = other.sign(Some("b"), Algorithm::ES256, &claims());
     assert_eq!(node.verdict(&of_good).await, Ok(()));
@@ -411,7 +282,7 @@ async fn an_issuer_that_never_comes_to_an_end_is_given_up() {
     let pair = key_pairs::p256();
     for answer in [Answer::Silence, Answer::Trickle] {
         let issuer = Issuer::start(&[pair.published(Some("a"), Algorithm::ES256)]).await;
-        let node = issuer.node(Pace { deadline: Duration::from_millis(100), ..on_demand() });
+        let node = Node::of(&issuer, Pace { deadline: Duration::from_millis(100), ..on_demand() });
         let token = pair.sign(Some("a"), Algorithm::ES256, &claims());
         let later = pair.sign(Some("b"), Algorithm::ES256, &claims());
         assert_eq!(node.verdict(&token).await, Ok(()));
@@ -430,7 +301,7 @@ async fn a_token_waits_for_a_slow_issuer_no_longer_than_its_patience() {
     issuer.behave(Answer::Silence);
     let forever = Duration::from_secs(86_400);
     let patience = Duration::from_millis(50);
-    let node = issuer.node(Pace { deadline: forever, patience, ..on_demand() });
+    let node = Node::of(&issuer, Pace { deadline: forever, patience, ..on_demand() });
     let token = pair.sign(Some("a"), Algorithm::ES256, &claims());
     assert_eq!(node.verdict(&token).await, Err(TokenRefusal::UnknownKey));
 }
@@ -500,7 +371,7 @@ async fn keys_that_are_meant_for_something_else_or_are_too_weak_are_not_used() {
         jwk.as_object_mut().unwrap().insert("kid".to_owned(), json!("k"));
         // What is no key at all spoils nothing.
         let issuer = Issuer::start(&[json!(7), jwk]).await;
-        issuer.node(on_demand()).verdict(&pair.sign(Some("k"), algorithm, &claims())).await
+        Node::of(&issuer, on_demand()).verdict(&pair.sign(Some("k"), algorithm, &claims())).await
     };
     for (pair, algorithm, jwk) in good {
         assert_eq!(judge(pair, algorithm, &jwk).await, Ok(()), "{jwk}");
@@ -528,7 +399,7 @@ async fn a_published_secret_or_public_key_never_verifies_an_hmac() {
             algorithms: vec![Algorithm::HS256],
             key: AuthKey::Hmac(Secret::new(own.clone())),
         }],
-        ..issuer.config(&[Algorithm::HS256, Algorithm::RS256])
+        ..config(&issuer, &[Algorithm::HS256, Algorithm::RS256])
     };
     let node = Node::start(&config, on_demand());
     assert_eq!(node.verdict(&hmac(&own, None)).await, Ok(()));
@@ -547,7 +418,7 @@ async fn a_token_without_an_id_counts_where_one_key_only_can_be_meant() {
     let (first, second, rsa) = (key_pairs::p256(), key_pairs::p256(), key_pairs::rsa());
     let rsa_key = rsa.published(Some("rsa"), Algorithm::RS256);
     let issuer = Issuer::start(&[first.published(None, Algorithm::ES256), rsa_key.clone()]).await;
-    let node = issuer.node(on_demand());
+    let node = Node::of(&issuer, on_demand());
     let of_first = first.sign(None, Algorithm::ES256, &claims());
     assert_eq!(node.verdict(&of_first).await, Ok(()));
     let stranger = second.sign(None, Algorithm::ES256, &claims());
@@ -569,7 +440,7 @@ async fn of_a_set_without_bounds_the_first_hundred_keys_are_used() {
     let keys: Vec<Value> =
         (1..=101).map(|index| pair.published(Some(&index.to_string()), Algorithm::ES256)).collect();
     let issuer = Issuer::start(&keys).await;
-    let node = issuer.node(on_demand());
+    let node = Node::of(&issuer, on_demand());
     let verdict = async |id| node.verdict(&pair.sign(Some(id), Algorithm::ES256, &claims())).await;
     assert_eq!(verdict("100").await, Ok(()));
     assert_eq!(verdict("101").await, Err(TokenRefusal::UnknownKey));
