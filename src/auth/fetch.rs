@@ -38,17 +38,19 @@ pub(super) enum FetchFault {
 
 impl Fetcher {
     pub fn new(url: &JwksUrl) -> Result<Self, KeyFault> {
-        let uri = url.uri().clone();
-        let is_https = uri.scheme_str() == Some("https");
-        let roots = if is_https { system_roots()? } else { RootCertStore::empty() };
+        let roots = if is_https(url) { system_roots()? } else { RootCertStore::empty() };
+        Self::trusting(roots, url)
+    }
+
+    fn trusting(roots: RootCertStore, url: &JwksUrl) -> Result<Self, KeyFault> {
         let builder = HttpsConnectorBuilder::new().with_tls_config(tls(roots)?);
-        let builder = if is_https { builder.https_only() } else { builder.https_or_http() };
+        let builder = if is_https(url) { builder.https_only() } else { builder.https_or_http() };
         // An idle connection would be closed by the other side long before the next round.
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .http1_max_buf_size(MAX_HEAD_BYTES)
             .build(builder.enable_http1().build());
-        Ok(Self { client, uri })
+        Ok(Self { client, uri: url.uri().clone() })
     }
 
     pub async fn fetch(&self) -> Result<Bytes, FetchFault> {
@@ -72,6 +74,10 @@ async fn read(body: Incoming) -> Result<Bytes, FetchFault> {
         Err(error) if error.is::<LengthLimitError>() => Err(FetchFault::TooLarge),
         Err(error) => Err(FetchFault::Body(whole(error.as_ref()))),
     }
+}
+
+fn is_https(url: &JwksUrl) -> bool {
+    url.uri().scheme_str() == Some("https")
 }
 
 fn tls(roots: RootCertStore) -> Result<ClientConfig, KeyFault> {
@@ -98,3 +104,98 @@ fn whole(error: &(dyn Error + 'static)) -> String {
 const MAX_BYTES: usize = 256 << 10;
 
 const MAX_HEAD_BYTES: usize = 32 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    /// A server of OpenSSL's own that hands out the files of a folder.
+    struct Server {
+        process: Child,
+        port: u16,
+    }
+
+    impl Server {
+        fn start(folder: &Path, name: &str) -> Self {
+            let certificate = format!("{name}.pem");
+            let mut command = openssl(folder);
+            command.args(["s_server", "-accept", "127.0.0.1:0", "-WWW", "-cert", &certificate]);
+            command
+                .args(["-key", &format!("{name}.key")])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped());
+            let mut process = command.spawn().unwrap();
+            let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+            let mut ready = lines.map(Result::unwrap).filter(|line| line.starts_with("ACCEPT"));
+            let port = ready.next().and_then(|line| line.rsplit(':').next()?.trim().parse().ok());
+            Self { process, port: port.unwrap() }
+        }
+
+        async fn asked_as(&self, host: &str, roots: &RootCertStore) -> Result<Bytes, FetchFault> {
+            let url = format!("https://{host}:{}/jwks.json", self.port);
+            Fetcher::trusting(roots.clone(), &url.parse().unwrap()).unwrap().fetch().await
+        }
+    }
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+
+    fn openssl(folder: &Path) -> Command {
+        let mut command = Command::new("openssl");
+        command.current_dir(folder).stderr(Stdio::null());
+        command
+    }
+
+    /// An authority, and a certificate of it for this subject.
+    fn certify(folder: &Path, name: &str, subject: &str) -> RootCertStore {
+        const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+        let (root, leaf) = (format!("{name}-root"), name);
+        for line in [
+            format!(
+                "req -x509 {KEY} -subj /CN={root} -keyout {root}.key -out {root}.pem -addext keyUsage=keyCertSign"
+            ),
+            format!(
+                "req -x509 {KEY} -subj /CN={leaf} -keyout {leaf}.key -out {leaf}.pem -CA {root}.pem -CAkey {root}.key \
+                     -addext subjectAltName={subject} -addext basicConstraints=critical,CA:FALSE"
+            ),
+        ] {
+            assert!(
+                openssl(folder).args(line.split_whitespace()).status().unwrap().success(),
+                "{line}"
+            );
+        }
+        let root = CertificateDer::from_pem_file(folder.join(format!("{root}.pem"))).unwrap();
+        let mut store = RootCertStore::empty();
+        store.add(root).unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn over_https_an_issuer_has_to_prove_who_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("jwks.json"), "the keys").unwrap();
+        let trusted = certify(folder.path(), "issuer", "IP:127.0.0.1");
+        let stranger = certify(folder.path(), "stranger", "IP:127.0.0.1");
+        let server = Server::start(folder.path(), "issuer");
+        assert_eq!(server.asked_as("127.0.0.1", &trusted).await.unwrap(), "the keys");
+        for (host, roots, why) in [
+            ("127.0.0.1", &stranger, "UnknownIssuer"),
+            ("127.0.0.1", &RootCertStore::empty(), "UnknownIssuer"),
+            ("localhost", &trusted, "not valid for name"),
+        ] {
+            let fault = server.asked_as(host, roots).await.unwrap_err().to_string();
+            assert!(fault.contains(why), "{host}: {fault}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ pub enum Answer {
 
 impl Issuer {
     pub async fn start(keys: &[Value]) -> Self {
-        let mut issuer = Self::named("127.0.0.1:0".parse().unwrap()).await;
+        let mut issuer = Self::named("127.0.0.1:0".parse().unwrap());
         issuer.publish(keys);
         issuer.come_up().await;
         issuer
@@ -53,7 +53,7 @@ impl Issuer {
         format!("http://{}/jwks.json", self.address).parse().unwrap()
     }
 
-    async fn named(address: SocketAddr) -> Self {
+    fn named(address: SocketAddr) -> Self {
         let answer = Arc::new(Mutex::new(Answer::Silence));
         Self { address, answer, asked: watch::Sender::new(0), server: None }
     }
