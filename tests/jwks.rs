@@ -1,5 +1,6 @@
 //! The keys that an issuer publishes: fetched from a real server, which rotates them, fails, and lies.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -117,7 +118,75 @@ async fn only_the_algorithms_of_the_configuration_count() {
     ] {
         assert_eq!(node.verdict(&token).await, Err(TokenRefusal::Algorithm));
     }
-    assert_eq!(issuer.asked(), 1, "nobody asks for a key that would not count");
+    let node = Node::start(&config(&issuer, &[Algorithm::HS256, Algorithm::RS256]), on_demand());
+    issuer.wait_until_asked(2).await;
+    let token = hmac(&[b'x'; 32], Some("secret"));
+    assert_eq!(node.verdict(&token).await, Err(TokenRefusal::Algorithm));
+    assert_eq!(issuer.asked(), 2, "nobody asks for a key that would not count");
+}
+
+/// What is logged on this thread until the guard goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn start(&self) -> tracing::subscriber::DefaultGuard {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    fn count(&self, text: &str) -> usize {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(text).count()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_failure_is_told_once_and_so_is_its_end() {
+    let log = Log::default();
+    let _guard = log.start();
+    let pair = key_pairs::p256();
+    let keys = [
+        pair.published(Some("a"), Algorithm::ES256),
+        json!({ "kty": "RSA", "use": "enc", "kid": "for\nsecrets" }),
+    ];
+    let issuer = Issuer::start(&keys).await;
+    let node = Node::of(&issuer, on_demand());
+    let rounds = async |count: usize| {
+        for _ in 0..count {
+            let token = pair.sign(Some("b"), Algorithm::ES256, &claims());
+            assert_eq!(node.verdict(&token).await, Err(TokenRefusal::UnknownKey));
+        }
+    };
+    let counts = || {
+        ["are in force", "cannot be fetched", "can be fetched again"].map(|text| log.count(text))
+    };
+    rounds(3).await;
+    assert_eq!(counts(), [1, 0, 0]);
+    assert_eq!(log.count("keys=1 ignored=\"2: is not meant for signatures\""), 1);
+    issuer.say(response("500 Internal Server Error", "", ""));
+    rounds(3).await;
+    issuer.say(ok("nonsense"));
+    rounds(3).await;
+    assert_eq!(counts(), [1, 1, 0]);
+    assert_eq!(log.count("it answered 500 Internal Server Error and not 200 OK"), 1);
+    issuer.publish(&keys);
+    rounds(3).await;
+    assert_eq!(counts(), [1, 1, 1]);
+    issuer.publish(&[]);
+    rounds(3).await;
+    assert_eq!(counts(), [2, 1, 1]);
+    assert_eq!(log.count("has no key that can be used"), 1);
 }
 
 #[tokio::test]

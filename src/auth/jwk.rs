@@ -175,3 +175,85 @@ const EXPONENT_BITS: std::ops::RangeInclusive<usize> = 2..=33;
 
 /// Issuers publish two to ten.
 const MAX_KEYS: usize = 100;
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::AlgorithmFamily;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    const ALLOWED: &[Algorithm] =
+        &[Algorithm::HS256, Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA];
+
+    /// RFC 7517 appendix A.1 and RFC 8037 appendix A.2, and what might be made of them.
+    fn value() -> impl Strategy<Value = Value> {
+        let known = [
+            json!("RSA"),
+            json!("EC"),
+            json!("OKP"),
+            json!("oct"),
+            json!("P-256"),
+            json!("Ed25519"),
+            json!("sig"),
+            json!("enc"),
+            json!("verify"),
+            json!(["verify"]),
+            json!("RS256"),
+            json!("HS256"),
+            json!("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"),
+            json!("4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"),
+            json!("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
+            json!(URL_SAFE_NO_PAD.encode([0xff; 256])),
+            json!("AQAB"),
+            json!(""),
+            json!("a"),
+            json!(7),
+            json!(null),
+        ];
+        prop_oneof![9 => prop::sample::select(known.to_vec()), 1 => ".{0,20}".prop_map(Value::from)]
+    }
+
+    fn jwk() -> impl Strategy<Value = Value> {
+        let names = ["kty", "crv", "x", "y", "n", "e", "use", "key_ops", "alg", "kid", "d", "k"];
+        let members =
+            prop::collection::btree_map(prop::sample::select(names.to_vec()), value(), 0..10);
+        members.prop_map(|members| json!(members))
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_published_only_public_keys_with_allowed_algorithms_come_of_it(
+            members in prop::collection::vec(jwk(), 0..8)
+        ) {
+            let count = members.len();
+            let set = read(json!({ "keys": members }).to_string().as_bytes(), ALLOWED).unwrap();
+            prop_assert_eq!(set.keys.len() + set.ignored.len(), count);
+            for key in &set.keys {
+                let family = key.decoding.family();
+                prop_assert!(family != AlgorithmFamily::Hmac);
+                prop_assert!(!key.algorithms.is_empty());
+                prop_assert!(key.algorithms.iter().all(|name| name.family() == family && ALLOWED.contains(name)));
+            }
+        }
+
+        #[test]
+        fn no_text_panics(text in ".{0,200}") {
+            let _ = read(text.as_bytes(), ALLOWED);
+            let _ = read(format!("{{\"keys\":[{text}]}}").as_bytes(), ALLOWED);
+        }
+    }
+
+    #[test]
+    fn the_keys_of_the_standards_are_keys() {
+        let p256 = json!({ "kty": "EC", "crv": "P-256", "use": "enc", "kid": "1",
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM" });
+        let ed = json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+        assert_eq!(key(&p256, ALLOWED).err(), Some("is not meant for signatures"));
+        let mut p256 = p256;
+        p256.as_object_mut().unwrap().remove("use");
+        assert_eq!(key(&p256, ALLOWED).unwrap().algorithms, [Algorithm::ES256]);
+        assert_eq!(key(&ed, ALLOWED).unwrap().algorithms, [Algorithm::EdDSA]);
+    }
+}
