@@ -89,6 +89,9 @@ impl Daemon {
         let ingest = ingest(config, &hub, watch, &health, identity)?.run(unfollow.clone());
         let ingest = tokio::spawn(ingest);
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
+        servers.spawn(
+            stop.clone().run_until_cancelled_owned(services.admission.authenticator.keep_fresh()),
+        );
         let limits = accept_limits(config);
         if let Some(private) = private {
             let routes = transport::private(watched.clone());

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use rowcast::config::{
-    AuthKey, ByteSize, Config, Environment, Loaded, LogFormat, Sources, Wake, example, show,
+    AuthKey, ByteSize, Config, Environment, Loaded, LogFormat, Secret, Sources, Wake, example, show,
 };
 use rowcast::domain::channel::Pattern;
 use rowcast::domain::policy::Action;
@@ -373,6 +374,135 @@ fn algorithms_and_keys_of_different_kinds_contradict_each_other() {
     assert!(both.faults()[0].contains("contradicts auth.secret_file"));
 }
 
+/// A configuration with these `[[key]]` tables; `one` and `two` are files with good secrets, `pem` is no secret.
+fn keyed(tables: &str) -> Case {
+    Case::new(tables).file("one", SECRET).file("two", format!("{SECRET}\n")).file("pem", "public")
+}
+
+#[test]
+fn further_keys_have_ids_and_algorithms_of_their_own() {
+    let case = keyed(
+        "[auth]\nsecret_file = \"one\"\n\
+         [[key]]\nid = \"2026-07\"\nsecret_file = \"two\"\nalgorithms = [\"HS512\"]\n\
+         [[key]]\npublic_key_file = \"pem\"\nalgorithms = [\"ES256\"]\n\
+         [[key]]\nsecret_file = \"one\"\n",
+    );
+    let config = case.config();
+    let secret = AuthKey::Hmac(Secret::new(SECRET.as_bytes().to_vec()));
+    assert_eq!(config.auth.key.as_ref(), Some(&secret));
+    let seen: Vec<_> = config
+        .auth
+        .further_keys
+        .iter()
+        .map(|key| (key.table.as_str(), key.id.as_deref(), key.algorithms.as_slice(), &key.key))
+        .collect();
+    let public = AuthKey::PublicPem(b"public".to_vec());
+    assert_eq!(
+        seen,
+        [
+            ("key[1]", Some("2026-07"), &[Algorithm::HS512][..], &secret),
+            ("key[2]", None, &[Algorithm::ES256], &public),
+            ("key[3]", None, &[Algorithm::HS256], &secret),
+        ]
+    );
+    let shown = show(&config);
+    assert!(!shown.contains(SECRET) && !format!("{config:?}").contains(SECRET));
+    let shown = Case { sources: case.sources.clone(), folder: case.folder };
+    fs::write(shown.path(), show(&config)).unwrap();
+    assert_eq!(shown.config(), config);
+}
+
+#[test]
+fn a_key_that_is_none_or_that_contradicts_another_is_a_fault_of_its_line() {
+    let too_many = "[[key]]\nsecret_file = \"one\"\n".repeat(33);
+    let short = "[[key]]\nsecret_file = \"short\"\n";
+    for (text, expected) in [
+        ("[[key]]\nid = \"a\"", "rowcast.toml:1: key[1]: has no key: name a file in secret_file"),
+        (
+            "[[key]]\nsecret_file = \"one\"\npublic_key_file = \"pem\"",
+            "rowcast.toml:3: key[1].public_key_file: contradicts key[1].secret_file",
+        ),
+        (
+            "[[key]]\nid = \"a\"\nsecret_file = \"one\"\n[[key]]\nsecret_file = \"two\"\nid = \"a\"",
+            "rowcast.toml:6: key[2].id: is the id of key[1] already",
+        ),
+        (
+            "[[key]]\nid = \"../a\"\nsecret_file = \"one\"",
+            "rowcast.toml:2: key[1].id: is made of 1 to 128 letters",
+        ),
+        (short, "rowcast.toml:2: key[1].secret_file: the secret has 31 bytes and needs 32"),
+        (
+            "[[key]]\nsecret_file = \"absent\"",
+            "rowcast.toml:2: key[1].secret_file: the file absent: cannot be read",
+        ),
+        (
+            "[[key]]\npublic_key_file = \"pem\"\nalgorithms = [\"ES256\", \"HS256\"]",
+            "rowcast.toml:3: key[1].algorithms: HS256 in key[1].algorithms does not go with a public",
+        ),
+        (
+            "[[key]]\npublic_key_file = \"pem\"",
+            "rowcast.toml:2: key[1].public_key_file: HS256 in key[1].algorithms does not go with a public",
+        ),
+        (
+            "[[key]]\nsecret_file = \"one\"\nalgorithms = [\"RS256\"]",
+            "rowcast.toml:3: key[1].algorithms: RS256 in key[1].algorithms does not go with a secret",
+        ),
+        (
+            "[[key]]\nsecret = \"hunter2\"\nsecret_file = \"one\"",
+            "rowcast.toml:2: key[1].secret: is unknown; did you mean key[1].secret_file?",
+        ),
+        (&too_many, "rowcast.toml:65: key[33]: is one of 33 keys, and 32 are the most"),
+    ] {
+        let faults = keyed(text).file("short", "x".repeat(31)).faults();
+        assert!(
+            faults.iter().any(|fault| fault.starts_with(expected)),
+            "{expected:?} not in {faults:#?}"
+        );
+        assert!(!faults.concat().contains("hunter2"));
+    }
+    let most = keyed(&"[[key]]\nsecret_file = \"one\"\n".repeat(32));
+    assert_eq!(most.config().auth.further_keys.len(), 32);
+    let open = "[server]\nlisten = \"0.0.0.0:4040\"\n[[key]]\nsecret_file = \"one\"";
+    assert_eq!(keyed(open).warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn an_issuer_needs_a_place_that_cannot_be_forged_and_algorithms_of_public_keys() {
+    let auth = |lines: &str| format!("[auth]\n{lines}\n");
+    let url = "jwks_url = \"https://issuer.example/jwks.json\"";
+    let right = Case::new(&auth(&format!("{url}\nalgorithms = [\"RS256\", \"ES256\"]")));
+    assert_eq!(right.warnings(), Vec::<String>::new());
+    let read = right.config().auth.jwks_url.unwrap();
+    assert_eq!(read.to_string(), "https://issuer.example/jwks.json");
+    for (text, expected) in [
+        (
+            auth(url),
+            "rowcast.toml:2: auth.jwks_url: auth.jwks_url needs what the issuer signs with",
+        ),
+        (
+            auth(&format!("{url}\nalgorithms = [\"HS512\"]")),
+            "rowcast.toml:3: auth.algorithms: auth.jwks_url needs what the issuer signs with",
+        ),
+        (
+            auth(&format!("{url}\nsecret_file = \"one\"\nalgorithms = [\"RS256\"]")),
+            "rowcast.toml:4: auth.algorithms: RS256 in auth.algorithms does not go with a secret",
+        ),
+        (
+            auth("jwks_url = \"http://issuer.example/jwks.json\""),
+            "rowcast.toml:2: auth.jwks_url: must be https",
+        ),
+        (auth("jwks_url = \"issuer.example\""), "rowcast.toml:2: auth.jwks_url: must be a URL"),
+    ] {
+        let faults = keyed(&text).faults();
+        assert!(
+            faults.iter().any(|fault| fault.starts_with(expected)),
+            "{expected:?} not in {faults:#?}"
+        );
+    }
+    let beside = format!("{url}\nalgorithms = [\"RS256\"]\n[[key]]\nsecret_file = \"one\"");
+    assert_eq!(keyed(&auth(&beside)).warnings(), Vec::<String>::new());
+}
+
 #[test]
 fn a_server_that_others_can_reach_needs_a_key() {
     for address in ["0.0.0.0:4040", "[::]:4040", "192.0.2.7:4040"] {
@@ -396,7 +526,6 @@ fn a_server_that_others_can_reach_needs_a_key() {
 #[test]
 fn a_key_whose_feature_is_missing_is_refused_where_ignoring_it_would_harm() {
     for (text, key) in [
-        ("[auth]\njwks_url = \"https://issuer.example\"", "auth.jwks_url"),
         ("[cluster]\nredis_url = \"redis://a\"", "cluster.redis_url"),
         ("[server]\ntrusted_proxies = [\"10.0.0.1\"]", "server.trusted_proxies"),
     ] {

@@ -90,6 +90,7 @@ const KEPT_IN: &[(&str, &[&str])] = &[
     (
         "tokio",
         &[
+            "auth",
             "postgres",
             "access",
             "admission",

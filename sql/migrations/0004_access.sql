@@ -10,6 +10,7 @@ create table rowcast.revocation (
 
 comment on table rowcast.revocation is
     'Tokens that count no longer, before their end. Written by rowcast.revoke, read by every daemon.';
+comment on column rowcast.revocation.id is 'Number of the entry.';
 comment on column rowcast.revocation.xid is 'Transaction that wrote it; daemons read what is new by it.';
 comment on column rowcast.revocation.at is 'Tokens of this user issued up to then are refused.';
 comment on column rowcast.revocation.user_id is 'The user whose tokens those are.';
@@ -29,5 +30,6 @@ comment on table rowcast.ticket is
     'Tickets that were issued and not used yet. Only the daemon''s functions touch it.';
 comment on column rowcast.ticket.hash is 'SHA-256 of the ticket: whoever reads this table gets none.';
 comment on column rowcast.ticket.claims is 'The claims of the token it was issued for.';
+comment on column rowcast.ticket.expires_at is 'From then on it is good for nothing.';
 
 create index ticket_expires_at on rowcast.ticket (expires_at);

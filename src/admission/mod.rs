@@ -43,15 +43,15 @@ impl Admission {
                 let claims = self.tickets.redeem(&ticket).await?.ok_or(Refusal::Ticket)?;
                 self.authenticator.admit(claims, now)?
             }
-            None => self.authenticator.verify(credential, place, now)?,
+            None => self.authenticator.authenticate(credential, place, now).await?,
         };
         self.check_revoked(principal)
     }
 
     /// The same for a token alone: a ticket is not exchanged for another one.
-    pub fn identify_token(&self, token: &str, place: Place) -> Result<Principal, Refusal> {
-        let principal = self.authenticator.verify(token, place, SystemTime::now())?;
-        self.check_revoked(principal)
+    pub async fn identify_token(&self, token: &str, place: Place) -> Result<Principal, Refusal> {
+        let now = SystemTime::now();
+        self.check_revoked(self.authenticator.authenticate(token, place, now).await?)
     }
 
     /// Who connects without any credential, where the configuration allows that.

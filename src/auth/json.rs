@@ -1,6 +1,6 @@
 //! JSON objects in which every name occurs once, at every depth.
 //!
-//! In: a part of a token. Out: its object. Invariant: two readers of the same token cannot
+//! In: a part of a token, or an issuer's keys. Out: its object. Invariant: two readers of the same token cannot
 //! see different values, as they could where a name occurs twice (RFC 8725 section 2.4).
 
 use std::fmt;
@@ -16,8 +16,12 @@ use super::TokenRefusal;
 /// base64url without padding, and JSON in it.
 pub(super) fn decode(part: &str) -> Result<Map<String, Value>, TokenRefusal> {
     let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Malformed)?;
-    let object: Object = serde_json::from_slice(&bytes).map_err(|_| TokenRefusal::Malformed)?;
-    Ok(object.0)
+    object(&bytes).map_err(|_| TokenRefusal::Malformed)
+}
+
+/// An object as bare text.
+pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    serde_json::from_slice(text).map(|object: Object| object.0)
 }
 
 #[derive(Debug)]

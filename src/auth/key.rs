@@ -1,17 +1,48 @@
-//! The key that tokens are verified with, and that it goes with the algorithms.
+//! The keys of the configuration, each with its algorithms.
 //!
-//! In: an [`AuthKey`] and the configured algorithms. Out: the library's key. Invariant: a key is of one
-//! kind and so are its algorithms, so a public key never serves as an HMAC secret.
+//! In: [`AuthConfig`]. Out: [`Key`]s. Invariant: a key is of one kind and so are its algorithms, so a public key
+//! never serves as an HMAC secret.
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 
-use super::AuthError;
-use crate::config::AuthKey;
+use super::{AuthError, KeyFault};
+use crate::config::{AuthConfig, AuthKey};
 
-pub(super) fn decoding(key: &AuthKey, algorithms: &[Algorithm]) -> Result<DecodingKey, AuthError> {
-    let family = algorithms.first().ok_or(AuthError::MixedAlgorithms)?.family();
+/// What a signature may be checked with.
+pub(super) struct Key {
+    pub id: Option<String>,
+    pub algorithms: Vec<Algorithm>,
+    pub decoding: DecodingKey,
+}
+
+impl Key {
+    pub fn is_named(&self, id: &str) -> bool {
+        self.id.as_deref() == Some(id)
+    }
+
+    pub fn suits(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+}
+
+/// The key of `[auth]` first, then those of the `[[key]]` tables.
+pub(super) fn configured(config: &AuthConfig) -> Result<Vec<Key>, AuthError> {
+    let own = config.key.as_ref().map(|key| ("auth", None, key, &config.algorithms));
+    let further = config
+        .further_keys
+        .iter()
+        .map(|key| (key.table.as_str(), key.id.as_ref(), &key.key, &key.algorithms));
+    let keys = own.into_iter().chain(further).map(|(table, id, key, algorithms)| {
+        let decoding = decoding(key, algorithms).map_err(|fault| AuthError::new(table, fault))?;
+        Ok(Key { id: id.cloned(), algorithms: algorithms.clone(), decoding })
+    });
+    keys.collect()
+}
+
+fn decoding(key: &AuthKey, algorithms: &[Algorithm]) -> Result<DecodingKey, KeyFault> {
+    let family = algorithms.first().ok_or(KeyFault::MixedAlgorithms)?.family();
     if algorithms.iter().any(|algorithm| algorithm.family() != family) {
-        return Err(AuthError::MixedAlgorithms);
+        return Err(KeyFault::MixedAlgorithms);
     }
     match (key, family) {
         (AuthKey::Hmac(secret), AlgorithmFamily::Hmac) => {
@@ -21,7 +52,7 @@ pub(super) fn decoding(key: &AuthKey, algorithms: &[Algorithm]) -> Result<Decodi
             AuthKey::PublicPem(pem),
             AlgorithmFamily::Rsa | AlgorithmFamily::Ec | AlgorithmFamily::Ed,
         ) => public(pem, family, algorithms),
-        _ => Err(AuthError::MixedAlgorithms),
+        _ => Err(KeyFault::MixedAlgorithms),
     }
 }
 
@@ -29,21 +60,21 @@ fn public(
     pem: &[u8],
     family: AlgorithmFamily,
     algorithms: &[Algorithm],
-) -> Result<DecodingKey, AuthError> {
+) -> Result<DecodingKey, KeyFault> {
     if String::from_utf8_lossy(pem).contains("PRIVATE KEY") {
-        return Err(AuthError::PrivateKey);
+        return Err(KeyFault::PrivateKey);
     }
     let key = match family {
         AlgorithmFamily::Rsa => DecodingKey::from_rsa_pem(pem),
         AlgorithmFamily::Ec => DecodingKey::from_ec_pem(pem),
         _ => DecodingKey::from_ed_pem(pem),
     };
-    let key = key.map_err(|_| AuthError::NotAKey)?;
-    let length = key.try_get_as_bytes().map_err(|_| AuthError::NotAKey)?.len();
+    let key = key.map_err(|_| KeyFault::NotAKey)?;
+    let length = key.try_get_as_bytes().map_err(|_| KeyFault::NotAKey)?.len();
     match family {
-        AlgorithmFamily::Rsa if length < RSA_2048_BYTES => Err(AuthError::ShortRsaKey),
+        AlgorithmFamily::Rsa if length < RSA_2048_BYTES => Err(KeyFault::ShortRsaKey),
         AlgorithmFamily::Ec if !algorithms.iter().all(|name| fits_curve(*name, length)) => {
-            Err(AuthError::Curve)
+            Err(KeyFault::Curve)
         }
         _ => Ok(key),
     }

@@ -1,7 +1,7 @@
 //! Signs tokens to try things with.
 //!
 //! In: a [`Request`]. Out: a token that the same configuration accepts. Invariant: only a configured
-//! HMAC secret signs; a public key cannot.
+//! HMAC secret signs, the first that there is; a public key cannot.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use crate::config::{AuthConfig, AuthKey};
 
 pub struct Minter {
     key: EncodingKey,
+    header: Header,
     config: AuthConfig,
 }
 
@@ -28,7 +29,7 @@ pub struct Request {
 #[derive(Debug, thiserror::Error)]
 pub enum MintError {
     #[error(
-        "a token needs a secret to sign with: name a file in auth.secret_file, or set ROWCAST_JWT_SECRET"
+        "a token needs a secret to sign with: name a file in auth.secret_file or in a [[key]] table, or set ROWCAST_JWT_SECRET"
     )]
     NoSecret,
     #[error("the token would live longer than auth.max_life allows, so nobody would accept it")]
@@ -41,12 +42,18 @@ pub enum MintError {
 
 impl Minter {
     pub fn new(config: &AuthConfig) -> Result<Self, MintError> {
-        match &config.key {
-            Some(AuthKey::Hmac(secret)) => {
-                Ok(Self { key: EncodingKey::from_secret(secret.expose()), config: config.clone() })
-            }
-            Some(AuthKey::PublicPem(_)) | None => Err(MintError::NoSecret),
-        }
+        let own = config.key.iter().map(|key| (None, key, &config.algorithms));
+        let further =
+            config.further_keys.iter().map(|key| (key.id.clone(), &key.key, &key.algorithms));
+        let secret = own.chain(further).find_map(|(id, key, algorithms)| match key {
+            AuthKey::Hmac(secret) => Some((id, secret, algorithms)),
+            AuthKey::PublicPem(_) => None,
+        });
+        let (key_id, secret, algorithms) = secret.ok_or(MintError::NoSecret)?;
+        let algorithm = algorithms.first().copied().unwrap_or(Algorithm::HS256);
+        let header = Header { kid: key_id, ..Header::new(algorithm) };
+        let key = EncodingKey::from_secret(secret.expose());
+        Ok(Self { key, header, config: config.clone() })
     }
 
     pub fn sign(&self, request: Request, now: SystemTime) -> Result<String, MintError> {
@@ -56,9 +63,8 @@ impl Minter {
         if request.user.is_empty() {
             return Err(MintError::NoUser);
         }
-        let algorithm = self.config.algorithms.first().copied().unwrap_or(Algorithm::HS256);
         let claims = Value::Object(self.claims(request, now));
-        Ok(jsonwebtoken::encode(&Header::new(algorithm), &claims, &self.key)?)
+        Ok(jsonwebtoken::encode(&self.header, &claims, &self.key)?)
     }
 
     fn claims(&self, request: Request, now: SystemTime) -> Map<String, Value> {

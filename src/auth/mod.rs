@@ -4,28 +4,37 @@
 //! reason is for the log only. Invariant: the key says which algorithms count, never the token; what is
 //! not understood is refused.
 
+mod choice;
 mod claims;
+mod fetch;
 mod header;
+mod issuer;
 mod json;
+mod jwk;
 mod key;
 mod mint;
+mod pace;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
 use crate::config::AuthConfig;
 use crate::domain::principal::Principal;
 
 pub use mint::{MintError, Minter, Request};
+pub use pace::Pace;
 
+use choice::{Keys, Published};
 use claims::Expectations;
+use issuer::Issuer;
+use key::Key;
 
 /// Verifies tokens. Cheap to ask, built once for each configuration.
 pub struct Authenticator {
-    key: Option<DecodingKey>,
-    algorithms: Vec<Algorithm>,
+    configured: Vec<Key>,
+    issuer: Option<Arc<Issuer>>,
     expectations: Expectations,
     query_token_max_life: Duration,
     anonymous: bool,
@@ -43,16 +52,41 @@ pub enum Place {
 
 impl Authenticator {
     pub fn new(config: &AuthConfig) -> Result<Self, AuthError> {
-        let decoding = |key| key::decoding(key, &config.algorithms);
+        Self::at_pace(config, Pace::default())
+    }
+
+    /// The same with a pace of one's own at which the issuer is asked.
+    pub fn at_pace(config: &AuthConfig, pace: Pace) -> Result<Self, AuthError> {
+        let issuer = config.jwks_url.as_ref().map(|url| {
+            Issuer::new(url, &config.algorithms, pace)
+                .map(Arc::new)
+                .map_err(|fault| AuthError::new("auth", fault))
+        });
         Ok(Self {
-            key: config.key.as_ref().map(decoding).transpose()?,
-            algorithms: config.algorithms.clone(),
+            configured: key::configured(config)?,
+            issuer: issuer.transpose()?,
             expectations: Expectations::of(config),
             query_token_max_life: config.query_token_max_life,
             anonymous: config.anonymous,
         })
     }
 
+    /// Whom the token speaks for; a key that is unknown may be one that the issuer has just begun to use.
+    pub async fn authenticate(
+        &self,
+        token: &str,
+        place: Place,
+        now: SystemTime,
+    ) -> Result<Principal, TokenRefusal> {
+        match (self.verify(token, place, now), &self.issuer) {
+            (Err(TokenRefusal::UnknownKey), Some(issuer)) if issuer.ask().await => {
+                self.verify(token, place, now)
+            }
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// The same with the keys that are known now.
     pub fn verify(
         &self,
         token: &str,
@@ -62,13 +96,11 @@ impl Authenticator {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenRefusal::TooLong);
         }
-        let key = self.key.as_ref().ok_or(TokenRefusal::NoKey)?;
-        let parts = Parts::of(token)?;
-        let algorithm = header::check(parts.header, &self.algorithms)?;
-        let signed = jsonwebtoken::crypto::verify(parts.signature, parts.message, key, algorithm);
-        if !signed.map_err(|_| TokenRefusal::Malformed)? {
-            return Err(TokenRefusal::Signature);
+        if !self.has_key() {
+            return Err(TokenRefusal::NoKey);
         }
+        let parts = Parts::of(token)?;
+        self.check_signature(&parts)?;
         let claims = json::decode(parts.claims)?;
         let life = match place {
             Place::Query => Some(self.query_token_max_life),
@@ -84,6 +116,37 @@ impl Authenticator {
         now: SystemTime,
     ) -> Result<Principal, TokenRefusal> {
         self.expectations.check(claims, None, now)
+    }
+
+    /// Whether any token can be good.
+    pub const fn has_key(&self) -> bool {
+        !self.configured.is_empty() || self.issuer.is_some()
+    }
+
+    /// Keeps the issuer's keys fresh for as long as it is polled; without an issuer there is nothing to do.
+    pub fn keep_fresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        let issuer = self.issuer.clone();
+        async move {
+            if let Some(issuer) = issuer {
+                issuer.keep_fresh().await;
+            }
+        }
+    }
+
+    fn check_signature(&self, parts: &Parts<'_>) -> Result<(), TokenRefusal> {
+        let header = header::read(parts.header)?;
+        let published = self.issuer.as_ref().map(|issuer| (issuer.keys(), issuer.algorithms()));
+        let issuer = published.as_ref().map(|(keys, algorithms)| Published { keys, algorithms });
+        let choice = Keys { configured: &self.configured, issuer }.choose(&header)?;
+        for key in choice.keys {
+            let (key, algorithm) = (&key.decoding, header.algorithm);
+            let signed =
+                jsonwebtoken::crypto::verify(parts.signature, parts.message, key, algorithm);
+            if signed.map_err(|_| TokenRefusal::Malformed)? {
+                return Ok(());
+            }
+        }
+        Err(choice.otherwise)
     }
 
     /// Who connects without any token, where the configuration allows that.
@@ -120,8 +183,12 @@ pub enum TokenRefusal {
     TooLong,
     #[error("not three parts of base64url and JSON without duplicate names")]
     Malformed,
-    #[error("the algorithm is not one of auth.algorithms")]
+    #[error("the algorithm is not one of those that the key is for")]
     Algorithm,
+    #[error("no key has this kid")]
+    UnknownKey,
+    #[error("names no kid, and several of the issuer's keys could have signed it")]
+    NoKeyId,
     #[error("the header {0:?} is not accepted")]
     Header(&'static str),
     #[error("the signature is wrong")]
@@ -142,30 +209,52 @@ pub enum TokenRefusal {
     Audience,
 }
 
-/// Why a key cannot be used.
+/// Why a key cannot be used, and which.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct AuthError {
+    key: String,
+    fault: KeyFault,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
+pub enum KeyFault {
     #[error("holds a private key: only its public half belongs here (`openssl pkey -pubout`)")]
     PrivateKey,
-    #[error("is no PEM public key of the kind that auth.algorithms needs (RSA, EC or Ed25519)")]
+    #[error("is no PEM public key of the kind that its algorithms need (RSA, EC or Ed25519)")]
     NotAKey,
     #[error("the RSA key is shorter than 2048 bits: make a longer one")]
     ShortRsaKey,
-    #[error("ES256 needs a P-256 key and ES384 a P-384 key: auth.algorithms names the other one")]
+    #[error("ES256 needs a P-256 key and ES384 a P-384 key: algorithms names the other one")]
     Curve,
     #[error("mixes algorithms of different kinds of key: keep those of the key that is configured")]
     MixedAlgorithms,
+    #[error(
+        "this machine has no trusted certificates to check the issuer's with: install the package ca-certificates"
+    )]
+    NoRoots,
 }
 
 impl AuthError {
-    /// The key of the configuration to mend.
-    pub const fn key(self) -> &'static str {
-        match self {
-            Self::PrivateKey | Self::NotAKey | Self::ShortRsaKey | Self::Curve => {
-                "auth.public_key_file"
+    /// `table` is the configuration's name of the table that the key stands in.
+    fn new(table: &str, fault: KeyFault) -> Self {
+        let field = match fault {
+            KeyFault::PrivateKey | KeyFault::NotAKey | KeyFault::ShortRsaKey | KeyFault::Curve => {
+                "public_key_file"
             }
-            Self::MixedAlgorithms => "auth.algorithms",
-        }
+            KeyFault::MixedAlgorithms => "algorithms",
+            KeyFault::NoRoots => "jwks_url",
+        };
+        Self { key: format!("{table}.{field}"), fault }
+    }
+
+    /// The key of the configuration to mend.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub const fn fault(&self) -> KeyFault {
+        self.fault
     }
 }
 

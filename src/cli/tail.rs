@@ -75,7 +75,7 @@ fn destination(args: &Args, settings: &Settings) -> Result<(String, Option<Strin
     let url = args.url.clone().unwrap_or_else(|| format!("ws://{}/v1/ws", config.server.listen));
     let token = match &args.token {
         Some(token) => Some(token.clone()),
-        None if config.auth.key.is_none() && config.auth.anonymous => None,
+        None if !config.auth.has_key() && config.auth.anonymous => None,
         None => {
             let (user, role) = (args.user.clone(), args.role.clone());
             let request = Request { user, role, claims: Vec::new(), ttl: TOKEN_LIFE };

@@ -6,14 +6,16 @@ use std::time::Duration;
 use jsonwebtoken::Algorithm;
 
 use super::bounded::Time;
+use super::jwks_url::JwksUrl;
+use super::key::{self, AuthKey, Source, VerifyingKey};
 use super::reader::Findings;
-use super::{Environment, Secret, Visitor, key_file};
+use super::{Environment, Visitor};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
     pub secret_file: Option<String>,
     pub public_key_file: Option<String>,
-    pub jwks_url: Option<String>,
+    pub jwks_url: Option<JwksUrl>,
     pub algorithms: Vec<Algorithm>,
     pub issuer: Option<String>,
     pub audience: Option<String>,
@@ -24,19 +26,18 @@ pub struct AuthConfig {
     pub query_token_max_life: Duration,
     pub ticket_life: Duration,
     pub anonymous: bool,
-    /// What `secret_file`, `ROWCAST_JWT_SECRET` or `public_key_file` hold.
+    /// What `secret_file`, `ROWCAST_JWT_SECRET` or `public_key_file` hold; it goes with `algorithms`.
     pub key: Option<AuthKey>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AuthKey {
-    /// For HS256, HS384 and HS512.
-    Hmac(Secret<Vec<u8>>),
-    /// For RS*, PS*, ES* and EdDSA.
-    PublicPem(Vec<u8>),
+    /// What the `[[key]]` tables hold.
+    pub further_keys: Vec<VerifyingKey>,
 }
 
 impl AuthConfig {
+    /// Whether any token can be good.
+    pub fn has_key(&self) -> bool {
+        self.key.is_some() || !self.further_keys.is_empty() || self.jwks_url.is_some()
+    }
+
     pub(super) fn visit(&mut self, visitor: &mut impl Visitor) {
         visitor.section("auth", "Which tokens (JWT) are believed.");
         visitor.field("secret_file", SECRET_FILE, &mut self.secret_file);
@@ -74,6 +75,7 @@ impl Default for AuthConfig {
             ticket_life: SECOND * 30,
             anonymous: false,
             key: None,
+            further_keys: Vec::new(),
         }
     }
 }
@@ -85,67 +87,20 @@ pub(super) fn read_keys(
     environment: &Environment,
     findings: &mut Findings,
 ) {
-    if config.secret_file.is_some() && config.public_key_file.is_some() {
-        findings.fault("auth.public_key_file", "contradicts auth.secret_file: keep one of the two");
-    }
-    let hmac = match environment.value(SECRET_VARIABLE) {
-        Some(secret) => Some(check_secret(secret.as_bytes().to_vec(), SECRET_VARIABLE, findings)),
-        None => config
-            .secret_file
-            .as_deref()
-            .and_then(|name| read_key(name, "auth.secret_file", base, environment, findings))
-            .map(|bytes| check_secret(bytes, "auth.secret_file", findings)),
-    };
-    let public = config
-        .public_key_file
-        .as_deref()
-        .and_then(|name| read_key(name, "auth.public_key_file", base, environment, findings));
-    config.key =
-        hmac.map(|secret| AuthKey::Hmac(Secret::new(secret))).or(public.map(AuthKey::PublicPem));
-}
-
-fn read_key(
-    name: &str,
-    key: &str,
-    base: &Path,
-    environment: &Environment,
-    findings: &mut Findings,
-) -> Option<Vec<u8>> {
-    match key_file::read(name, base, environment) {
-        Ok(file) => {
-            if file.open_to_all && key == "auth.secret_file" {
-                findings
-                    .warn(key, format!("the file {name} can be read by everybody: chmod 0600 it"));
-            }
-            Some(file.bytes)
+    if let Some(secret) = environment.value(SECRET_VARIABLE) {
+        if Environment::is_broken(secret) {
+            findings.fault(SECRET_VARIABLE, SECRET_NOT_TEXT);
         }
-        Err(message) => {
-            findings.fault(key, format!("the file {name}: {message}"));
-            None
-        }
+        let secret = secret.as_bytes().to_vec();
+        config.key = Some(key::secret(secret, SECRET_VARIABLE, findings));
+        return;
     }
+    let (secret_file, public_key_file) = (&config.secret_file, &config.public_key_file);
+    let source = Source { table: "auth", secret_file, public_key_file };
+    config.key = key::read(source, base, environment, findings);
 }
 
-fn check_secret(secret: Vec<u8>, key: &str, findings: &mut Findings) -> Vec<u8> {
-    if key == SECRET_VARIABLE && Environment::is_broken(&String::from_utf8_lossy(&secret)) {
-        findings.fault(
-            key,
-            "is no UTF-8: put the secret into a file and name that in auth.secret_file",
-        );
-    }
-    if secret.len() < SECRET_MIN_BYTES {
-        let message = format!(
-            "the secret has {} bytes and needs {SECRET_MIN_BYTES}: make one with `openssl rand -hex 32`",
-            secret.len()
-        );
-        findings.fault(key, message);
-    }
-    secret
-}
-
-/// RFC 7518 section 3.2: as long as the hash of HS256.
-const SECRET_MIN_BYTES: usize = 32;
-pub(super) const SECRET_VARIABLE: &str = "ROWCAST_JWT_SECRET";
+const SECRET_VARIABLE: &str = "ROWCAST_JWT_SECRET";
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -153,9 +108,11 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 const SECRET_FILE: &str = "File that holds the secret of HS256, HS384, HS512: at least 32 bytes. ROWCAST_JWT_SECRET overrides it.";
 const PUBLIC_KEY_FILE: &str = "PEM file with the public key of RS*, PS*, ES* or EdDSA.";
-const JWKS_URL: &str = "Where the issuer publishes its public keys.";
+const JWKS_URL: &str = "Where the issuer publishes its public keys (JWKS), over https; algorithms says which of them count.";
 const ALGORITHMS: &str =
     "The algorithms that the key is used with; a token's own header never decides.";
+const SECRET_NOT_TEXT: &str =
+    "is no UTF-8: put the secret into a file and name that in auth.secret_file";
 const ISSUER: &str = "The token's iss must be this; empty: not looked at.";
 const AUDIENCE: &str = "The token's aud must hold this; empty: not looked at.";
 const USER_CLAIM: &str = "The claim that names the user; a dotted path goes into objects.";

@@ -2,10 +2,8 @@
 //!
 //! In: a filled [`Config`]. Out: faults and warnings. Invariant: pure; nothing is opened or asked.
 
-use jsonwebtoken::Algorithm;
-
 use super::reader::Findings;
-use super::{AuthKey, Config};
+use super::{Config, key};
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     check_openness(config, findings);
@@ -22,7 +20,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
 fn check_openness(config: &Config, findings: &mut Findings) {
     // A key that was named and could not be read has its own fault.
     let named = config.auth.secret_file.is_some() || config.auth.public_key_file.is_some();
-    if config.auth.key.is_some() || named || config.auth.jwks_url.is_some() {
+    if config.auth.has_key() || named || !config.key.is_empty() {
         return;
     }
     let public = !config.server.listen.ip().is_loopback();
@@ -34,24 +32,16 @@ fn check_openness(config: &Config, findings: &mut Findings) {
     }
 }
 
-/// An HMAC algorithm with a public key would make the public key the secret.
+/// The issuer's keys are public ones, so an HMAC algorithm can never be theirs.
 fn check_algorithms(config: &Config, findings: &mut Findings) {
-    let is_hmac =
-        |name: &&Algorithm| matches!(name, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512);
-    let wrong = match config.auth.key {
-        Some(AuthKey::Hmac(_)) => config.auth.algorithms.iter().find(|name| !is_hmac(name)),
-        Some(AuthKey::PublicPem(_)) => config.auth.algorithms.iter().find(is_hmac),
-        None => None,
-    };
-    let Some(wrong) = wrong else { return };
-    let (file, fit) = match config.auth.key {
-        Some(AuthKey::PublicPem(_)) => ("auth.public_key_file", FIT_FOR_PUBLIC),
-        _ => ("auth.secret_file", FIT_FOR_SECRET),
-    };
-    // Where nobody chose the algorithms, the key is what was chosen.
-    let given = findings.weight("auth.algorithms").is_some();
-    let key = if given { "auth.algorithms" } else { file };
-    findings.fault(key, format!("{wrong:?} in auth.algorithms does not go with {fit}"));
+    let auth = &config.auth;
+    if auth.jwks_url.is_some() && auth.algorithms.iter().copied().all(key::is_hmac) {
+        let given = findings.weight("auth.algorithms").is_some();
+        let key = if given { "auth.algorithms" } else { "auth.jwks_url" };
+        findings.fault(key, NO_PUBLIC_ALGORITHM);
+    } else if let Some(own) = &auth.key {
+        key::check_algorithms(own, &auth.algorithms, "auth", findings);
+    }
 }
 
 fn check_claims(config: &Config, findings: &mut Findings) {
@@ -85,10 +75,8 @@ fn check_filter(config: &Config, findings: &mut Findings) {
     }
 }
 
-const FIT_FOR_PUBLIC: &str =
-    "a public key: name the one that your issuer signs with, such as [\"ES256\"]";
-const FIT_FOR_SECRET: &str =
-    "a secret: use HS256, HS384 or HS512, or name a public key in auth.public_key_file";
+const NO_PUBLIC_ALGORITHM: &str = "auth.jwks_url needs what the issuer signs with in auth.algorithms, such as [\"RS256\"]; \
+    a secret beside it goes into a [[key]] table";
 const OPEN_WITHOUT_KEY: &str = "can be reached from other machines, yet no key says whose tokens count: \
     name one in auth.secret_file or auth.public_key_file, or listen on 127.0.0.1";
 const ANONYMOUS_ONLY: &str = "no key is set and others can reach this server: everybody gets what the policies without claims allow";

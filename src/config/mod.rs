@@ -12,6 +12,8 @@ mod cluster;
 mod database;
 mod environment;
 mod fault;
+mod jwks_url;
+mod key;
 mod key_file;
 mod limits;
 mod log;
@@ -30,13 +32,15 @@ use std::path::{Path, PathBuf};
 
 use crate::domain::policy::{Policies, RawPolicy};
 
-pub use auth::{AuthConfig, AuthKey};
+pub use auth::AuthConfig;
 pub use authorize::AuthorizeConfig;
 pub use bridge::BridgeConfig;
 pub use cluster::ClusterConfig;
 pub use database::{DatabaseConfig, EpochPolicy, Wake};
 pub use environment::Environment;
 pub use fault::{Fault, Faults, Place};
+pub use jwks_url::JwksUrl;
+pub use key::{AuthKey, KeyConfig, VerifyingKey, is_key_id};
 pub use limits::LimitsConfig;
 pub use log::LogConfig;
 pub use presence::PresenceConfig;
@@ -55,6 +59,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     pub server: ServerConfig,
     pub auth: AuthConfig,
+    /// The `[[key]]` tables as written; what they mean is in [`AuthConfig::further_keys`].
+    pub key: Vec<KeyConfig>,
     /// The `[[policy]]` tables as written.
     pub policy: Vec<RawPolicy>,
     /// What the `[[policy]]` tables mean.
@@ -73,6 +79,7 @@ impl Config {
         self.database.visit(visitor);
         self.server.visit(visitor);
         self.auth.visit(visitor);
+        visitor.tables("key", key::ABOUT, &mut self.key);
         visitor.tables("policy", policy::ABOUT, &mut self.policy);
         self.authorize.visit(visitor);
         visitor.tables("bridge", bridge::ABOUT, &mut self.bridge);
@@ -150,6 +157,8 @@ impl Sources {
         let mut findings = reader.finish();
         let base = file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         auth::read_keys(&mut config.auth, base, &self.environment, &mut findings);
+        config.auth.further_keys =
+            key::resolve(&config.key, base, &self.environment, &mut findings);
         database::read_urls(&mut config.database, base, &self.environment, &mut findings);
         config.policies = policy::resolve(&config.policy, &config.auth.role_claim, &mut findings);
         checks::check(&config, &mut findings);

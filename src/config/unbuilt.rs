@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use super::reader::Findings;
 use super::{Config, Setting, Table, Visitor};
 
-const REFUSED: &[&str] =
-    &["server.trusted_proxies", "auth.jwks_url", "bridge", "cluster.redis_url"];
+const REFUSED: &[&str] = &["server.trusted_proxies", "bridge", "cluster.redis_url"];
 
 const IGNORED: &[&str] = &[
     "limits.connections_per_address",

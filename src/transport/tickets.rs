@@ -30,7 +30,7 @@ pub fn route(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 }
 
 async fn issue(services: &Services, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let principal = holder(services, headers).map_err(|refusal| refusal.told())?;
+    let principal = holder(services, headers).await.map_err(|refusal| refusal.told())?;
     let user = principal.user.as_deref().unwrap_or_default();
     services.share.take(user).map_err(Refusal::rate_limited)?;
     let issued = services.admission.issue_ticket(&principal).await;
@@ -42,7 +42,7 @@ async fn issue(services: &Services, headers: &HeaderMap) -> Result<Response, Ref
 }
 
 /// In a URL or a subprotocol there is no need for one.
-fn holder(services: &Services, headers: &HeaderMap) -> Result<Principal, CredentialRefusal> {
+async fn holder(services: &Services, headers: &HeaderMap) -> Result<Principal, CredentialRefusal> {
     let offered = credentials::offered(headers, "")?.ok_or(CredentialRefusal::Missing)?;
-    Ok(services.admission.identify_token(&offered.token, offered.place)?)
+    Ok(services.admission.identify_token(&offered.token, offered.place).await?)
 }

@@ -1,6 +1,12 @@
 //! Tests against a real PostgreSQL: one private server for the run, one database for each test.
 
+#[path = "../bad_tokens/mod.rs"]
+mod bad_tokens;
 mod harness;
+#[path = "../issuer/mod.rs"]
+mod issuer;
+#[path = "../key_pairs/mod.rs"]
+mod key_pairs;
 
 mod awkward_rows;
 mod capture;
@@ -16,6 +22,7 @@ mod retention;
 mod rights;
 mod scratch;
 mod tls;
+mod tokens;
 mod trigger_files;
 mod wake_up;
 mod watch;
