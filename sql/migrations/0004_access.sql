@@ -33,3 +33,6 @@ comment on column rowcast.ticket.claims is 'The claims of the token it was issue
 comment on column rowcast.ticket.expires_at is 'From then on it is good for nothing.';
 
 create index ticket_expires_at on rowcast.ticket (expires_at);
+
+comment on sequence rowcast.revocation_id_seq is
+    'Numbers the revocations.';
