@@ -8,22 +8,9 @@ use std::collections::BTreeMap;
 use super::reader::Findings;
 use super::{Config, Setting, Table, Visitor};
 
-const REFUSED: &[&str] = &[
-    "server.trusted_proxies",
-    "auth.jwks_url",
-    "authorize.function",
-    "bridge",
-    "cluster.redis_url",
-];
+const REFUSED: &[&str] = &["auth.jwks_url", "authorize.function", "bridge", "cluster.redis_url"];
 
-const IGNORED: &[&str] = &[
-    "authorize.cache",
-    "limits.connections_per_address",
-    "limits.connections_per_user",
-    "limits.connect_attempts_per_minute",
-    "presence.heartbeat",
-    "presence.timeout",
-];
+const IGNORED: &[&str] = &["authorize.cache", "presence.heartbeat", "presence.timeout"];
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let (given, default) = (Values::of(config), Values::of(&Config::default()));
