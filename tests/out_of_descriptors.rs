@@ -25,7 +25,7 @@ async fn without_descriptors_accepting_pauses_and_goes_on_later() {
     let listener = accept::listen("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let minute = Duration::from_secs(60);
-    let limits = Limits { connections: 100, header_timeout: minute, drain: minute };
+    let limits = Limits { connections: 100, farewells: 4, header_timeout: minute, drain: minute };
     let routes = warp::any().map(|| "served".into_response()).boxed();
     let stop = CancellationToken::new();
     let serving = tokio::spawn(accept::serve(listener, routes, limits, stop.clone()));
