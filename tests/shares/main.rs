@@ -1,7 +1,9 @@
 //! What one address, one user and one proxy's client may take, at the daemon as it is configured and run.
 
-#[path = "integration/harness/mod.rs"]
+#[path = "../integration/harness/mod.rs"]
 mod harness;
+
+mod descriptors;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
