@@ -46,7 +46,10 @@ async fn without_descriptors_clients_are_told_so_and_accepting_goes_on_later() {
     for client in clients {
         let (answer, socket) = ask(client, address).await;
         refused.push(socket);
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"unavailable\""), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"unavailable\""),
+            "{answer}"
+        );
     }
     // 5, 10, 20, 40 and 80 ms lie between six attempts; a loop that spins needs none of it.
     warnings.wait_for(6).await;

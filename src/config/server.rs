@@ -64,10 +64,9 @@ fn parse_network(text: &str) -> Result<IpNet, String> {
 }
 
 fn show_network(network: &IpNet) -> String {
-    match network.prefix_len() == network.max_prefix_len() {
-        true => quoted(&network.addr().to_string()),
-        false => quoted(&network.to_string()),
-    }
+    let is_address = network.prefix_len() == network.max_prefix_len();
+    let text = if is_address { network.addr().to_string() } else { network.to_string() };
+    quoted(&text)
 }
 
 const LISTEN: &str = "Address and port.";
@@ -75,7 +74,6 @@ const PRIVATE_LISTEN: &str =
     "Health and readiness on an address of their own; empty: on the public port.";
 const ALLOWED_ORIGINS: &str =
     "Web pages that may connect, such as \"https://app.example.com\", beside those of this server.";
-const TRUSTED_PROXIES: &str = "Proxies, as addresses or networks such as \"10.0.0.0/8\": their X-Forwarded-For says whose \
-     address is counted, and they themselves are not.";
-const PROXY_PROTOCOL: &str = "Whether those proxies begin each connection with a PROXY header (version 1 or 2); nobody else may \
-     connect then, so private_listen should serve the health checks.";
+const TRUSTED_PROXIES: &str = "Proxies, as addresses or networks such as \"10.0.0.0/8\", whose X-Forwarded-For counts; \
+     they are not limited themselves.";
+const PROXY_PROTOCOL: &str = "Whether those proxies begin each connection with a PROXY header; nobody else may connect then.";

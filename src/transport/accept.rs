@@ -27,7 +27,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::admission::{AddressSeat, Admission, COME_BACK, Entry};
-use super::descriptors::Spare;
+use super::descriptors::{self, Spare};
 use super::proxy_header::{self, BadHeader};
 use super::refusal::Refusal;
 use crate::telemetry::refusals::Refused;
@@ -58,6 +58,7 @@ pub struct Seat {
 
 impl Seat {
     /// The same, taken from the share of an address too, where it is counted.
+    #[must_use]
     pub fn of_address(self, address: Option<AddressSeat>) -> Self {
         Self { address: address.map(Arc::new).or(self.address), ..self }
     }
@@ -94,7 +95,9 @@ pub async fn serve(
             Err(error) => {
                 let pause = pause_after(failures);
                 failures += 1;
-                let refused = door.without_descriptors(&mut spare, &listener).await;
+                let exhausted = descriptors::are_exhausted(&error);
+                let refused =
+                    if exhausted { door.send_away(&mut spare, &listener).await } else { 0 };
                 tracing::warn!(%error, refused, ?pause, "cannot accept connections");
                 stop.run_until_cancelled(sleep(pause)).await;
             }
@@ -185,7 +188,7 @@ impl Door {
         });
     }
 
-    async fn without_descriptors(&self, spare: &mut Spare, listener: &TcpListener) -> usize {
+    async fn send_away(&self, spare: &mut Spare, listener: &TcpListener) -> usize {
         let refused = spare.send_away(listener, &no_room().farewell()).await;
         (0..refused).for_each(|_| self.admission.count(Refused::Connections));
         refused

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 
@@ -28,6 +29,12 @@ pub fn raise_limit() -> Option<u64> {
 pub fn connections(configured: usize, limit: Option<u64>, reserved: usize) -> usize {
     let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
     configured.min(limit.saturating_sub(reserved)).max(1)
+}
+
+/// Whether this is why nobody can be accepted, in the process or in the whole system.
+pub fn are_exhausted(error: &io::Error) -> bool {
+    let exhausted = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+    error.raw_os_error().is_some_and(|code| exhausted.contains(&code))
 }
 
 /// A descriptor to let go when there is no other, so that who knocks can be told.

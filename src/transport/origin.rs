@@ -70,7 +70,7 @@ pub fn guard(
         })
         .and(routes)
         .map(Admitted::share)
-        .recover(move |rejection| answer_halted(rejection, Arc::clone(&refusals)))
+        .recover(move |rejection| std::future::ready(answer_halted(rejection, &refusals)))
         .unify()
         .boxed()
 }
@@ -97,10 +97,7 @@ impl Admitted {
     }
 }
 
-async fn answer_halted(
-    rejection: Rejection,
-    refusals: Arc<Refusals>,
-) -> Result<Response, Rejection> {
+fn answer_halted(rejection: Rejection, refusals: &Refusals) -> Result<Response, Rejection> {
     match rejection.find::<Halted>() {
         Some(Halted::Refused) => {
             refusals.count(Refused::Origin);

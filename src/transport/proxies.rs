@@ -56,7 +56,7 @@ pub fn one_client(address: IpAddr) -> IpAddr {
             let [a, b, c, d, ..] = address.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
         }
-        ipv4 => ipv4,
+        IpAddr::V4(address) => address.into(),
     }
 }
 

@@ -75,12 +75,14 @@ impl Refusal {
     /// The whole answer of HTTP/1.1, for a connection that ends with it.
     pub fn farewell(&self) -> Bytes {
         let body = self.body().to_string();
-        let mut head = format!("HTTP/1.1 {}\r\n", self.status);
-        if let Some(seconds) = self.retry_seconds() {
-            head.push_str(&format!("Retry-After: {seconds}\r\n"));
-        }
-        head.push_str("Content-Type: application/json\r\nConnection: close\r\n");
-        Bytes::from(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
+        let wait = self.retry_seconds().map(|seconds| format!("Retry-After: {seconds}\r\n"));
+        Bytes::from(format!(
+            "HTTP/1.1 {}\r\n{}Content-Type: application/json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            self.status,
+            wait.unwrap_or_default(),
+            body.len()
+        ))
     }
 
     fn body(&self) -> Value {

@@ -166,7 +166,7 @@ async fn frames_of_one_byte_make_a_message_beside_a_hundred_who_never_finish_the
     let message = br#"{"type":"ping","ref":"bytes"}"#;
     let last = message.len() - 1;
     for (n, byte) in message.iter().enumerate() {
-        let first = if n == 0 { 0x01 } else { 0x00 } | if n == last { 0x80 } else { 0x00 };
+        let first = u8::from(n == 0) | (u8::from(n == last) << 7);
         good.write_all(&[first, 0x81, 0, 0, 0, 0, *byte]).await.unwrap();
     }
     let wanted = br#""ref":"bytes""#;

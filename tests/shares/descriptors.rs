@@ -55,7 +55,8 @@ impl Process {
 
     async fn wait_until_ready(&self) {
         let ready = async {
-            while !self.readiness().await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200 ")) {
+            while !self.readiness().await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+            {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
