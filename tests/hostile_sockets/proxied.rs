@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use rowcast::telemetry::refusals::Refused;
 use rowcast::transport::accept::Limits;
 use rowcast::transport::admission::Rules;
@@ -92,14 +93,12 @@ async fn a_header_in_pieces_is_put_together_and_nothing_behind_it_is_lost() {
     }
 }
 
+/// Nobody waits for more of these.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_no_header_ends_the_connection_beside_a_good_client() {
-    let server = EchoServer::with(IMPATIENT, rules());
-    let good = b"PROXY TCP4 198.51.100.7 10.0.0.1 4242 443\r\n";
-    let mut upgraded = raw(server.address).await;
-    upgraded.write_all(&[good, HANDSHAKE.as_bytes()].concat()).await.unwrap();
-    read_until(&mut upgraded, b"\r\n\r\n").await;
-    let long_line = [b"PROXY TCP4 ".as_slice(), &[b'1'; 3000]].concat();
+async fn what_is_no_header_ends_the_connection_at_once() {
+    let never = Limits { header_timeout: Duration::from_secs(3600), ..PATIENT };
+    let server = EchoServer::with(never, rules());
+    let long_line = [b"PROXY TCP4 ".as_slice(), &[b'1'; 200]].concat();
     for header in [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
         b"PROXY TCP4 198.51.100.7\r\n".to_vec(),
@@ -107,24 +106,37 @@ async fn what_is_no_header_ends_the_connection_beside_a_good_client() {
         b"PROXY TCP4 198.51.100.7 10.0.0.1 65536 443\r\n".to_vec(),
         b"PROXY UDP4 198.51.100.7 10.0.0.1 4242 443\r\n".to_vec(),
         b"PROXY TCP4 198.51.100.7 10.0.0.1 4242 443\n".to_vec(),
-        long_line,
         b"PROXY \xff\xfe\xfd \r\n".to_vec(),
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00".to_vec(),
+        long_line,
         binary(2, 0x11, &ipv4([198, 51, 100, 7])),
         binary(1, 0x11, &[1, 2, 3]),
         binary(1, 0x55, &[0; 12]),
-        // Announces more than anybody needs, and would be waited for.
-        [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".as_slice(), &[0; 600]].concat(),
-        // The beginning of one, and silence.
-        b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec(),
-        b"PROXY TCP4 198.51".to_vec(),
-        b"PRO".to_vec(),
-        b"".to_vec(),
+        // It announces more than anybody needs.
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".to_vec(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x08\x00".to_vec(),
     ] {
         let mut socket = raw(server.address).await;
-        let _ = socket.write_all(&header).await;
+        socket.write_all(&header).await.unwrap();
         assert_eq!(read_to_end(&mut socket).await, "", "{header:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_does_not_come_is_not_waited_for_beside_a_good_client() {
+    let server = EchoServer::with(IMPATIENT, rules());
+    let good = b"PROXY TCP4 198.51.100.7 10.0.0.1 4242 443\r\n";
+    let mut upgraded = raw(server.address).await;
+    upgraded.write_all(&[good, HANDSHAKE.as_bytes()].concat()).await.unwrap();
+    read_until(&mut upgraded, b"\r\n\r\n").await;
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\x01".as_slice();
+    let beginnings = [b"".as_slice(), b"PRO", b"PROXY TCP4 198.51", &v2[..13], v2];
+    let silent = beginnings.iter().cycle().take(200).map(async |beginning| {
+        let mut socket = raw(server.address).await;
+        socket.write_all(beginning).await.unwrap();
+        read_to_end(&mut socket).await
+    });
+    assert!(join_all(silent).await.iter().all(String::is_empty));
     upgraded.write_all(&text(b"there?")).await.unwrap();
     read_exactly(&mut upgraded, b"\x81\x06there?").await;
     assert_eq!(peer_of(&server, good).await.status(), 200);
