@@ -33,9 +33,13 @@ use crate::postgres::connect::{SessionOptions, Target, TargetError};
 use crate::postgres::identity::{EpochPolicy, Identity};
 use crate::postgres::tickets::TicketTable;
 use crate::retention::Retention;
-use crate::session::{Services, Share};
+use crate::session::{Services, Share, UserSeats};
+use crate::telemetry::refusals::Refusals;
 use crate::transport::accept::{self, Limits};
+use crate::transport::descriptors;
+use crate::transport::gate::{Gate, Rules};
 use crate::transport::origin::{BadOrigin, Origins};
+use crate::transport::proxies::Proxies;
 use crate::transport::{self, ExtraRoutes, Routes};
 
 /// A daemon that accepts clients.
@@ -50,11 +54,14 @@ pub struct Daemon {
     /// Ends `ingest`, before the sockets.
     unfollow: CancellationToken,
     retention: JoinHandle<Infallible>,
+    refusals: Arc<Refusals>,
 }
 
 impl Daemon {
     /// Connects to the database, waiting for it if need be, and then accepts clients.
     pub async fn start(config: &Config, extra: Option<ExtraRoutes>) -> Result<Self, StartError> {
+        let refusals = Arc::new(Refusals::default());
+        let limits = accept_limits(config);
         let public = bind(config.server.listen)?;
         let private = match config.server.private_listen {
             Some(address) => Some(bind(address)?),
@@ -83,6 +90,8 @@ impl Daemon {
             history,
             options: Arc::new(session_options(config)),
             share: Share::new(messages_per_minute(config)),
+            seats: UserSeats::new(config.limits.connections_per_user),
+            refusals: Arc::clone(&refusals),
         });
         let (health, watched) = watch::channel(Health::Starting);
         let unfollow = CancellationToken::new();
@@ -92,10 +101,10 @@ impl Daemon {
         servers.spawn(
             stop.clone().run_until_cancelled_owned(services.admission.authenticator.keep_fresh()),
         );
-        let limits = accept_limits(config);
         if let Some(private) = private {
-            let routes = transport::private(watched.clone());
-            servers.spawn(accept::serve(private, routes, limits, stop.clone()));
+            let (limits, routes) = (private_limits(limits), transport::private(watched.clone()));
+            let gate = Arc::new(Gate::of_all(Arc::clone(&refusals)));
+            servers.spawn(accept::serve(private, routes, limits, gate, stop.clone()));
         }
         let is_private = config.server.private_listen.is_some();
         wait_until_ready(watched.clone()).await?;
@@ -104,15 +113,38 @@ impl Daemon {
         let origins = Origins::parse(&config.server.allowed_origins)?;
         let sockets = TaskTracker::new();
         let health_here = (!is_private).then(|| watched.clone());
-        let routes = Routes { services, origins, health: health_here, sockets: sockets.clone() };
+        let gate = Arc::new(Gate::new(rules(config), Arc::clone(&refusals)));
+        let routes = Routes {
+            services,
+            origins,
+            gate: Arc::clone(&gate),
+            health: health_here,
+            sockets: sockets.clone(),
+        };
         let routes = transport::public(&routes, extra);
-        servers.spawn(accept::serve(public, routes, limits, stop.clone()));
-        Ok(Self { address, hub, health, stop, sockets, servers, ingest, unfollow, retention })
+        servers.spawn(accept::serve(public, routes, limits, gate, stop.clone()));
+        Ok(Self {
+            address,
+            hub,
+            health,
+            stop,
+            sockets,
+            servers,
+            ingest,
+            unfollow,
+            retention,
+            refusals,
+        })
     }
 
     /// Where clients connect.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How often clients were refused something.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Stops accepting, tells every client to come back, and waits for them to leave, within bounds.
@@ -210,11 +242,38 @@ fn messages_per_minute(config: &Config) -> NonZeroU32 {
     NonZeroU32::new(config.limits.messages_per_minute).unwrap_or(NonZeroU32::MIN)
 }
 
+/// Raises the limit of file descriptors, and takes fewer connections where it is still too low.
 fn accept_limits(config: &Config) -> Limits {
-    Limits {
-        connections: config.limits.connections,
-        header_timeout: HEADER_TIMEOUT,
-        drain: FAREWELL,
+    let limit = descriptors::raise_limit();
+    let configured = config.limits.connections;
+    let reserved = RESERVED + config.database.pool_size + FAREWELLS;
+    let connections = descriptors::connections(configured, limit, reserved);
+    if connections < configured {
+        tracing::warn!(
+            connections,
+            configured,
+            descriptors = limit,
+            "fewer connections than limits.connections: raise the limit of file descriptors (LimitNOFILE, ulimit -n)"
+        );
+    }
+    Limits { connections, farewells: FAREWELLS, header_timeout: HEADER_TIMEOUT, drain: FAREWELL }
+}
+
+/// Out of what is reserved.
+fn private_limits(public: Limits) -> Limits {
+    Limits { connections: 24, farewells: 4, ..public }
+}
+
+fn rules(config: &Config) -> Rules {
+    let proxies = Proxies::new(&config.server.trusted_proxies);
+    let attempts = NonZeroU32::new(config.limits.connect_attempts_per_minute);
+    Rules {
+        // A proxy on this machine that nobody named would else be taken for a single client.
+        exempt_loopback: proxies.is_empty() && config.server.listen.ip().is_loopback(),
+        proxies,
+        proxy_protocol: config.server.proxy_protocol,
+        connections_per_address: config.limits.connections_per_address,
+        attempts_per_minute: attempts.unwrap_or(NonZeroU32::MIN),
     }
 }
 
@@ -251,3 +310,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Within 10 s in all, which is what a supervisor waits at least.
 const DRAIN: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// File descriptors for health, LISTEN, the log and the runtime; with a pool of 8, 64 in all for what is no client.
+const RESERVED: usize = 56;
+
+/// Connections that are being told to come back: few enough that a flood costs next to nothing.
+const FAREWELLS: usize = 64;

@@ -525,10 +525,7 @@ fn a_server_that_others_can_reach_needs_a_key() {
 
 #[test]
 fn a_key_whose_feature_is_missing_is_refused_where_ignoring_it_would_harm() {
-    for (text, key) in [
-        ("[cluster]\nredis_url = \"redis://a\"", "cluster.redis_url"),
-        ("[server]\ntrusted_proxies = [\"10.0.0.1\"]", "server.trusted_proxies"),
-    ] {
+    for (text, key) in [("[cluster]\nredis_url = \"redis://a\"", "cluster.redis_url")] {
         assert_fault(text, &format!("rowcast.toml:2: {key}: is not built yet"));
     }
     let case = Case::new("[presence]\nheartbeat = \"20s\"\ntimeout = \"1m\"")
@@ -537,6 +534,25 @@ fn a_key_whose_feature_is_missing_is_refused_where_ignoring_it_would_harm() {
         case.warnings(),
         ["rowcast.toml:2: presence.heartbeat: is not built yet and has no effect"]
     );
+}
+
+#[test]
+fn a_proxy_is_an_address_or_a_network() {
+    let proxies = |list: &str| format!("[server]\ntrusted_proxies = {list}");
+    let config = Case::new(&proxies(r#"["10.0.0.7", "10.1.2.3/8", "fd00::/8", "::1"]"#)).config();
+    let shown: Vec<String> =
+        config.server.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.0.7/32", "10.0.0.0/8", "fd00::/8", "::1/128"]);
+    for bad in ["10.0.0.0/33", "proxy.example", "10.0.0.7:80", "", "10.0.0"] {
+        let place = "rowcast.toml:2: server.trusted_proxies: ";
+        let fault = format!("{place}{bad:?} is no address and no network");
+        assert_fault(&proxies(&format!("[{bad:?}]")), &fault);
+    }
+    let text = "[server]\nproxy_protocol = true";
+    assert_fault(text, "rowcast.toml:2: server.proxy_protocol: needs to know who sends the header");
+    let case =
+        Case::new(&proxies(r#"["0.0.0.0/0"]"#)).environment(&[("ROWCAST_JWT_SECRET", SECRET)]);
+    assert!(case.warnings()[0].contains("server.trusted_proxies: trusts every address"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub(super) fn check(config: &Config, findings: &mut Findings) {
     check_algorithms(config, findings);
     check_claims(config, findings);
     check_addresses(config, findings);
+    check_proxies(config, findings);
     check_filter(config, findings);
     if config.presence.timeout <= config.presence.heartbeat {
         findings.fault("presence.timeout", "must be longer than presence.heartbeat");
@@ -65,6 +66,16 @@ fn check_addresses(config: &Config, findings: &mut Findings) {
     }
 }
 
+fn check_proxies(config: &Config, findings: &mut Findings) {
+    let proxies = &config.server.trusted_proxies;
+    if config.server.proxy_protocol && proxies.is_empty() {
+        findings.fault("server.proxy_protocol", PROXIES_UNNAMED);
+    }
+    if proxies.iter().any(|network| network.prefix_len() == 0) {
+        findings.warn("server.trusted_proxies", EVERYBODY_TRUSTED);
+    }
+}
+
 fn check_filter(config: &Config, findings: &mut Findings) {
     let filter = tracing_subscriber::EnvFilter::builder().parse(&config.telemetry.log_filter);
     if let Err(error) = filter {
@@ -82,3 +93,7 @@ const OPEN_WITHOUT_KEY: &str = "can be reached from other machines, yet no key s
 const ANONYMOUS_ONLY: &str = "no key is set and others can reach this server: everybody gets what the policies without claims allow";
 const NO_KEY: &str = "no key is set, so no client can connect: make one with \
     `openssl rand -hex 32 > jwt-secret` and name it here, or set ROWCAST_JWT_SECRET";
+const PROXIES_UNNAMED: &str =
+    "needs to know who sends the header: name the proxies in server.trusted_proxies";
+const EVERYBODY_TRUSTED: &str =
+    "trusts every address, so that anybody may claim any: name the proxies only";

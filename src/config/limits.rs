@@ -55,10 +55,13 @@ impl Default for LimitsConfig {
 /// More sockets than the kernel gives one process by default (`fs.nr_open`).
 const MANY: usize = 10_000_000;
 
-const CONNECTIONS: &str = "Open connections in all.";
-const PER_ADDRESS: &str = "Open connections from one address.";
-const PER_USER: &str = "Open connections of one user.";
-const ATTEMPTS: &str = "Attempts to connect in a minute, from one address.";
+const CONNECTIONS: &str =
+    "Open connections in all; fewer where the limit of file descriptors is too low.";
+const PER_ADDRESS: &str = "Open connections from one address or IPv6 /64. Where listen is on the loopback and \
+     trusted_proxies is empty, addresses have no limits.";
+const PER_USER: &str = "Open connections of one user, on this node.";
+const ATTEMPTS: &str =
+    "Attempts to connect in a minute, from one address; behind a trusted proxy, requests.";
 const MESSAGES: &str = "Messages in a minute that one user may send.";
 const SUBSCRIPTIONS: &str = "Channels that one connection may subscribe to.";
 const MESSAGE_BYTES: &str = "The largest message a client may send.";

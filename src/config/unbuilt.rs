@@ -8,15 +8,9 @@ use std::collections::BTreeMap;
 use super::reader::Findings;
 use super::{Config, Setting, Table, Visitor};
 
-const REFUSED: &[&str] = &["server.trusted_proxies", "bridge", "cluster.redis_url"];
+const REFUSED: &[&str] = &["bridge", "cluster.redis_url"];
 
-const IGNORED: &[&str] = &[
-    "limits.connections_per_address",
-    "limits.connections_per_user",
-    "limits.connect_attempts_per_minute",
-    "presence.heartbeat",
-    "presence.timeout",
-];
+const IGNORED: &[&str] = &["presence.heartbeat", "presence.timeout"];
 
 pub(super) fn check(config: &Config, findings: &mut Findings) {
     let (given, default) = (Values::of(config), Values::of(&Config::default()));

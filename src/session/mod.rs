@@ -3,6 +3,7 @@
 //! In: messages that a transport read, and the passing of time. Out: commands to the hub. Invariant: decisions are
 //! made in `domain::session` only; here they are carried out, in their order.
 
+mod seats;
 mod share;
 
 use std::collections::VecDeque;
@@ -24,6 +25,8 @@ use crate::domain::session::{Effect, Input, Now, Options, Session};
 use crate::history::LogHistory;
 use crate::hub::{After, Hub, Past, Sink, Subscriber};
 use crate::protocol::Wire;
+use crate::telemetry::refusals::{Refusals, Refused};
+pub use seats::{Full, Seat, Seats, UserSeat, UserSeats};
 pub use share::Share;
 
 /// What every session of this node shares.
@@ -35,6 +38,22 @@ pub struct Services {
     pub history: LogHistory,
     pub options: Arc<Options>,
     pub share: Share,
+    pub seats: UserSeats,
+    pub refusals: Arc<Refusals>,
+}
+
+impl Services {
+    /// A seat among those of the user; `None` where there is no user to count.
+    pub fn seat_of(&self, principal: Option<&Principal>) -> Result<Option<UserSeat>, Full> {
+        let Some(user) = principal.and_then(|principal| principal.user.as_deref()) else {
+            return Ok(None);
+        };
+        let seat = self.seats.take(user).inspect_err(|_full| {
+            tracing::debug!(user, "connection over limits.connections_per_user refused");
+            self.refusals.count(Refused::ConnectionsPerUser);
+        });
+        seat.map(Some)
+    }
 }
 
 /// One connection, from the upgrade to the last byte.
@@ -48,16 +67,20 @@ pub struct Connection {
     reviewed: Version,
     /// Messages in a row that were over the user's share.
     over_share: u32,
+    /// Among those of the user, once there is one.
+    seat: Option<UserSeat>,
     closed: bool,
 }
 
 impl Connection {
-    /// `principal` is who the credential of the request named, if it carried one. `None` when the hub is gone.
+    /// `principal` is who the credential of the request named, if it carried one, and `seat` theirs. `None` when the
+    /// hub is gone.
     pub async fn open(
         services: Arc<Services>,
         sink: Arc<dyn Sink>,
         wire: &'static dyn Wire,
         principal: Option<Principal>,
+        seat: Option<UserSeat>,
     ) -> Option<Self> {
         let subscriber = services.hub.join(sink, wire).await?;
         let options = Arc::clone(&services.options);
@@ -74,6 +97,7 @@ impl Connection {
             rights,
             reviewed,
             over_share: 0,
+            seat,
             closed: false,
         };
         connection.perform(effects).await;
@@ -188,6 +212,10 @@ impl Connection {
             Effect::Close(reason) => self.close(reason).await,
             Effect::Verify { reference, token } => {
                 let principal = self.verify(&token).await;
+                if !self.sit_down(principal.as_ref()) {
+                    self.close(CloseReason::RateLimited).await;
+                    return None;
+                }
                 return Some(Input::Verified { reference, principal });
             }
             Effect::Authorize { reference, subscribe } => {
@@ -223,6 +251,17 @@ impl Connection {
     async fn judge(&self, patterns: Vec<Pattern>) -> Judgement {
         let principal = self.session.principal().map(Arc::clone).unwrap_or_default();
         self.services.access.judge(&principal, patterns, Action::Subscribe).await
+    }
+
+    /// Whether the user has a seat, as of the first credential that names one.
+    fn sit_down(&mut self, principal: Option<&Principal>) -> bool {
+        if self.seat.is_none() {
+            match self.services.seat_of(principal) {
+                Ok(seat) => self.seat = seat,
+                Err(Full) => return false,
+            }
+        }
+        true
     }
 }
 

@@ -6,6 +6,7 @@
 //! since [`Secret`](crate::config::Secret) has no text.
 
 mod journald;
+pub mod refusals;
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;

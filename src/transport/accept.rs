@@ -2,7 +2,8 @@
 //!
 //! In: TCP connections. Out: HTTP/1.1 requests for warp's routes, each with its [`Peer`] and its
 //! [`Seat`] among the extensions. Invariant: whatever clients do, the number of connections is bounded,
-//! a head that does not come in time ends its connection, and the loop neither spins nor ends before `stop`.
+//! a head that does not come in time ends its connection, who is refused is told so before anything of
+//! theirs is read, and the loop neither spins nor ends before `stop`.
 //!
 //! warp's own server has no place for a header deadline, a cap or `TCP_NODELAY`.
 
@@ -11,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,25 +26,42 @@ use tokio_util::task::TaskTracker;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
+use super::descriptors::{self, Spare};
+use super::gate::{AddressSeat, COME_BACK, Entry, Gate};
+use super::proxy_header::{self, BadHeader};
+use super::refusal::Refusal;
+use crate::telemetry::refusals::Refused;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Connections open at once, upgraded ones among them.
     pub connections: usize,
+    /// Connections beside those that are being told to come back later; past them, nobody waits to be read.
+    pub farewells: usize,
     /// How long a request's head may take to arrive, and an idle connection may wait for the next one.
     pub header_timeout: Duration,
     /// How long requests in flight may go on after `stop`.
     pub drain: Duration,
 }
 
-/// Where the connection of a request comes from.
+/// Where the connection of a request comes from, as the kernel or a PROXY header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
-/// A connection's share of [`Limits::connections`]: free again once the last clone is dropped, so
-/// whoever takes over the socket keeps the seat beside it.
+/// A connection's share of [`Limits::connections`], and of its address's: free again once the last clone is
+/// dropped, so whoever takes over the socket keeps the seat beside it.
 #[derive(Clone, Debug)]
 pub struct Seat {
     _permit: Arc<OwnedSemaphorePermit>,
+    address: Option<Arc<AddressSeat>>,
+}
+
+impl Seat {
+    /// The same, taken from the share of an address too, where it is counted.
+    #[must_use]
+    pub fn of_address(self, address: Option<AddressSeat>) -> Self {
+        Self { address: address.map(Arc::new).or(self.address), ..self }
+    }
 }
 
 /// Binds the address, with room for all clients of a restarted daemon to knock at once.
@@ -61,9 +80,11 @@ pub async fn serve(
     listener: TcpListener,
     routes: BoxedFilter<(Response,)>,
     limits: Limits,
+    gate: Arc<Gate>,
     stop: CancellationToken,
 ) {
-    let door = Door::new(routes, limits, stop.clone());
+    let door = Arc::new(Door::new(routes, limits, gate, stop.clone()));
+    let mut spare = Spare::keep();
     let mut failures = 0;
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
@@ -74,7 +95,10 @@ pub async fn serve(
             Err(error) => {
                 let pause = pause_after(failures);
                 failures += 1;
-                tracing::warn!(%error, ?pause, "cannot accept a connection");
+                let exhausted = descriptors::are_exhausted(&error);
+                let refused =
+                    if exhausted { door.send_away(&mut spare, &listener).await } else { 0 };
+                tracing::warn!(%error, refused, ?pause, "cannot accept connections");
                 stop.run_until_cancelled(sleep(pause)).await;
             }
         }
@@ -92,16 +116,22 @@ fn pause_after(failures: u32) -> Duration {
 struct Door {
     http: http1::Builder,
     routes: BoxedFilter<(Response,)>,
+    gate: Arc<Gate>,
     seats: Arc<Semaphore>,
-    /// Bounds the connections that are being told to come back later.
     farewells: Arc<Semaphore>,
+    header_timeout: Duration,
     drain: Duration,
     stop: CancellationToken,
     open: TaskTracker,
 }
 
 impl Door {
-    fn new(routes: BoxedFilter<(Response,)>, limits: Limits, stop: CancellationToken) -> Self {
+    fn new(
+        routes: BoxedFilter<(Response,)>,
+        limits: Limits,
+        gate: Arc<Gate>,
+        stop: CancellationToken,
+    ) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
@@ -109,24 +139,59 @@ impl Door {
         Self {
             http,
             routes,
+            gate,
             seats: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
-            farewells: Arc::new(Semaphore::new(FAREWELLS)),
+            farewells: Arc::new(Semaphore::new(limits.farewells)),
+            header_timeout: limits.header_timeout,
             drain: limits.drain,
             stop,
             open: TaskTracker::new(),
         }
     }
 
-    fn admit(&self, stream: TcpStream, peer: SocketAddr) {
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         // Else the second of two events waits some 40 ms for the first one's acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, %peer, "connection lost before it was served");
             return;
         }
-        match Arc::clone(&self.seats).try_acquire_owned() {
-            Ok(permit) => self.converse(stream, Peer(peer), Seat { _permit: Arc::new(permit) }),
-            Err(_) => self.turn_away(stream),
+        match self.gate.enter(peer).and_then(|entry| Ok((entry, self.seat(peer)?))) {
+            Ok((Entry::Open(address), seat)) => {
+                self.converse(stream, Peer(peer), seat.of_address(address));
+            }
+            Ok((Entry::Header, seat)) => self.hear_proxy(stream, peer, seat),
+            Err(refusal) => self.turn_away(stream, &refusal),
         }
+    }
+
+    fn seat(&self, peer: SocketAddr) -> Result<Seat, Refusal> {
+        match Arc::clone(&self.seats).try_acquire_owned() {
+            Ok(permit) => Ok(Seat { _permit: Arc::new(permit), address: None }),
+            Err(_) => Err(self.gate.refuse(Refused::Connections, no_room(), peer.ip())),
+        }
+    }
+
+    /// Serves the connection once its proxy has said whose it is.
+    fn hear_proxy(self: &Arc<Self>, mut stream: TcpStream, proxy: SocketAddr, seat: Seat) {
+        let door = Arc::clone(self);
+        self.open.spawn(async move {
+            let header = timeout(door.header_timeout, proxy_header::read(&mut stream));
+            let Some(header) = door.stop.run_until_cancelled(header).await else { return };
+            let peer = match header.unwrap_or(Err(BadHeader::Late)) {
+                Ok(client) => client.unwrap_or(proxy),
+                Err(error) => return door.gate.complain(proxy.ip(), &error),
+            };
+            match door.gate.seat_of_peer(peer) {
+                Ok(address) => door.converse(stream, Peer(peer), seat.of_address(address)),
+                Err(refusal) => door.turn_away(stream, &refusal),
+            }
+        });
+    }
+
+    async fn send_away(&self, spare: &mut Spare, listener: &TcpListener) -> usize {
+        let refused = spare.send_away(listener, &no_room().farewell()).await;
+        (0..refused).for_each(|_| self.gate.count(Refused::Connections));
+        refused
     }
 
     fn converse(&self, stream: TcpStream, peer: Peer, seat: Seat) {
@@ -151,17 +216,18 @@ impl Door {
         });
     }
 
-    fn turn_away(&self, stream: TcpStream) {
+    fn turn_away(&self, stream: TcpStream, refusal: &Refusal) {
+        let farewell = refusal.farewell();
         match Arc::clone(&self.farewells).try_acquire_owned() {
             Ok(permit) => {
                 self.open.spawn(async move {
                     let _permit = permit;
                     // A client that is gone needs no answer.
-                    let _ = timeout(FAREWELL, say_busy(stream)).await;
+                    let _ = timeout(FAREWELL, say(stream, farewell)).await;
                 });
             }
             // Nobody waits for this one: it gets what its empty send buffer takes at once.
-            Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write_all(BUSY))),
+            Err(_) => drop(stream.into_std().and_then(|mut stream| stream.write_all(&farewell))),
         }
     }
 
@@ -172,12 +238,19 @@ impl Door {
 }
 
 /// Closing while the request is still unread would reset the connection, and the answer be lost.
-async fn say_busy(mut stream: TcpStream) -> io::Result<()> {
-    stream.write_all(BUSY).await?;
+async fn say(mut stream: TcpStream, farewell: Bytes) -> io::Result<()> {
+    stream.write_all(&farewell).await?;
     stream.shutdown().await?;
     let mut unread = [0; 512];
     while stream.read(&mut unread).await? > 0 {}
     Ok(())
+}
+
+fn no_room() -> Refusal {
+    Refusal::unavailable(
+        "there are as many connections as there may be; come back later",
+        COME_BACK,
+    )
 }
 
 fn log_end(end: hyper::Result<()>, peer: Peer) {
@@ -193,14 +266,8 @@ const BACKLOG: u32 = 65_535;
 /// Room for a long token in each place that may carry one; a longer head is answered with 431.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-const BUSY: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-
 /// A client reads its refusal within a round trip.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// Few enough that a flood costs next to nothing.
-const FAREWELLS: usize = 64;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 

@@ -4,6 +4,7 @@
 //! place that holds anything decides; a bad credential never falls through to the next place.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::{HeaderMap, header};
 
@@ -41,13 +42,15 @@ pub(super) enum CredentialRefusal {
     Admission(#[from] admission::Refusal),
 }
 
+const UNAVAILABLE: Duration = Duration::from_secs(1);
+
 impl CredentialRefusal {
     /// What the client is told: the same whatever was wrong with it.
     pub(super) fn told(&self) -> Refusal {
         match self {
             Self::Admission(admission::Refusal::Unavailable(error)) => {
                 tracing::warn!(%error, "a credential can't be looked up");
-                Refusal::unavailable("the service can't tell now; try again")
+                Refusal::unavailable("the service can't tell now; try again", UNAVAILABLE)
             }
             refusal => {
                 tracing::info!(reason = %refusal, "credential refused");

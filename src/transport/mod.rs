@@ -1,13 +1,17 @@
 //! Sockets and HTTP: warp lives here and nowhere else.
 //!
 //! In: connections. Out: sessions, and answers about the daemon's health. Invariant: a request is served only once
-//! its origin is allowed and its credential, if it has one, is good.
+//! its origin is allowed, its address and user have not had their share, and its credential, if it has one, is good.
 
 pub mod accept;
 pub mod credentials;
 pub mod demo;
+pub mod descriptors;
+pub mod gate;
 pub mod health;
 pub mod origin;
+pub mod proxies;
+pub mod proxy_header;
 pub mod refusal;
 pub mod tickets;
 pub mod upgrade;
@@ -26,7 +30,10 @@ use warp::{Filter, Rejection};
 use crate::domain::principal::Principal;
 use crate::lifecycle::Health;
 use crate::session::Services;
+use crate::telemetry::refusals::Refused;
+use accept::Peer;
 use credentials::CredentialRefusal;
+use gate::{COME_BACK, Gate};
 use origin::Origins;
 use refusal::Refusal;
 use upgrade::Handshake;
@@ -36,6 +43,7 @@ use upgrade::Handshake;
 pub struct Routes {
     pub services: Arc<Services>,
     pub origins: Origins,
+    pub gate: Arc<Gate>,
     /// `None` where health has an address of its own.
     pub health: Option<watch::Receiver<Health>>,
     /// The tasks of upgraded sockets.
@@ -56,26 +64,45 @@ pub fn public(routes: &Routes, extra: Option<ExtraRoutes>) -> BoxedFilter<(Respo
         Some(extra) => extra.or(own).unify().boxed(),
         None => own,
     };
-    let answered = all.recover(not_found).unify().boxed();
+    let answered = admitted(&routes.gate).and(all).recover(not_served).unify().boxed();
     let origins = routes.origins.clone();
-    origin::guard(move || origins.clone(), answered)
+    origin::guard(move || origins.clone(), Arc::clone(&routes.services.refusals), answered)
 }
+
+/// Lets a request pass that is no attempt too many of a client behind a proxy.
+fn admitted(gate: &Arc<Gate>) -> BoxedFilter<()> {
+    let gate = Arc::clone(gate);
+    warp::ext::get::<Peer>()
+        .and(warp::header::headers_cloned())
+        .and_then(move |Peer(peer): Peer, headers: HeaderMap| {
+            let admitted = gate.request(peer, &headers);
+            async move { admitted.map_err(|refusal| warp::reject::custom(TurnedDown(refusal))) }
+        })
+        .untuple_one()
+        .boxed()
+}
+
+#[derive(Debug)]
+struct TurnedDown(Refusal);
+
+impl warp::reject::Reject for TurnedDown {}
 
 /// What only the operator asks for, on an address of its own.
 pub fn private(health: watch::Receiver<Health>) -> BoxedFilter<(Response,)> {
-    health::routes(health).recover(not_found).unify().boxed()
+    health::routes(health).recover(not_served).unify().boxed()
 }
 
 fn websocket_route(routes: &Routes) -> BoxedFilter<(Response,)> {
     let routes = routes.clone();
     warp::path!("v1" / "ws")
         .and(upgrade::handshake())
+        .and(warp::ext::get::<Peer>())
         .and(warp::header::headers_cloned())
         .and(warp::query::raw().or(warp::any().map(String::new)).unify())
-        .then(move |handshake, headers: HeaderMap, query: String| {
+        .then(move |handshake, peer, headers: HeaderMap, query: String| {
             let routes = routes.clone();
             async move {
-                let opened = open(&routes, handshake, &headers, &query).await;
+                let opened = open(&routes, handshake, peer, &headers, &query).await;
                 opened.unwrap_or_else(Reply::into_response)
             }
         })
@@ -85,15 +112,22 @@ fn websocket_route(routes: &Routes) -> BoxedFilter<(Response,)> {
 async fn open(
     routes: &Routes,
     handshake: Result<Handshake, Refusal>,
+    Peer(peer): Peer,
     headers: &HeaderMap,
     query: &str,
 ) -> Result<Response, Refusal> {
-    let handshake = handshake?;
+    let handshake = handshake?.of_address(routes.gate.upgrade(peer, headers)?);
     let services = Arc::clone(&routes.services);
-    let principal = principal(&services, headers, query).await.map_err(|refusal| refusal.told())?;
+    let principal = principal(&services, headers, query).await.map_err(|refusal| {
+        services.refusals.count(Refused::Credential);
+        refusal.told()
+    })?;
+    let seat = services
+        .seat_of(principal.as_ref())
+        .map_err(|_full| Refusal::rate_limited("this user has too many connections", COME_BACK))?;
     Ok(handshake.grant(&routes.sockets, move |upgraded| {
         // The accept path is large and short-lived, so it does not live on in the socket's task.
-        Box::pin(websocket::run(upgraded, services, principal))
+        Box::pin(websocket::run(upgraded, services, principal, seat))
     }))
 }
 
@@ -111,7 +145,10 @@ async fn principal(
     }
 }
 
-async fn not_found(rejection: Rejection) -> Result<Response, Infallible> {
+async fn not_served(rejection: Rejection) -> Result<Response, Infallible> {
+    if let Some(TurnedDown(refusal)) = rejection.find() {
+        return Ok(refusal.clone().into_response());
+    }
     if rejection.is_not_found() {
         return Ok(Refusal::not_found().into_response());
     }

@@ -14,6 +14,7 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use super::refusal::Refusal;
+use crate::telemetry::refusals::{Refusals, Refused};
 
 /// The pages of other origins that may talk to the service; the service's own always may.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +59,7 @@ impl Origins {
 /// `routes` should have turned its rejections into responses, or a page may not read those.
 pub fn guard(
     current: impl Fn() -> Origins + Clone + Send + Sync + 'static,
+    refusals: Arc<Refusals>,
     routes: BoxedFilter<(Response,)>,
 ) -> BoxedFilter<(Response,)> {
     warp::method()
@@ -68,7 +70,7 @@ pub fn guard(
         })
         .and(routes)
         .map(Admitted::share)
-        .recover(answer_halted)
+        .recover(move |rejection| std::future::ready(answer_halted(rejection, &refusals)))
         .unify()
         .boxed()
 }
@@ -95,9 +97,12 @@ impl Admitted {
     }
 }
 
-async fn answer_halted(rejection: Rejection) -> Result<Response, Rejection> {
+fn answer_halted(rejection: Rejection, refusals: &Refusals) -> Result<Response, Rejection> {
     match rejection.find::<Halted>() {
-        Some(Halted::Refused) => Ok(Refusal::forbidden(REFUSED).into_response()),
+        Some(Halted::Refused) => {
+            refusals.count(Refused::Origin);
+            Ok(Refusal::forbidden(REFUSED).into_response())
+        }
         Some(Halted::Preflight(origin)) => Ok(preflight(origin.clone())),
         None => Err(rejection),
     }

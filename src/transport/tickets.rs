@@ -32,7 +32,9 @@ pub fn route(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 async fn issue(services: &Services, headers: &HeaderMap) -> Result<Response, Refusal> {
     let principal = holder(services, headers).await.map_err(|refusal| refusal.told())?;
     let user = principal.user.as_deref().unwrap_or_default();
-    services.share.take(user).map_err(Refusal::rate_limited)?;
+    services.share.take(user).map_err(|wait| {
+        Refusal::rate_limited("this user asks too often; wait before the next one", wait)
+    })?;
     let issued = services.admission.issue_ticket(&principal).await;
     let (ticket, life) = issued.map_err(|refusal| CredentialRefusal::from(refusal).told())?;
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);

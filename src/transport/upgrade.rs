@@ -19,6 +19,7 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::accept::Seat;
+use super::gate::AddressSeat;
 use super::refusal::Refusal;
 
 /// The subprotocol spoken here. A client may leave it out, but not offer others only.
@@ -53,6 +54,12 @@ pub fn handshake() -> impl Filter<Extract = (Result<Handshake, Refusal>,), Error
 }
 
 impl Handshake {
+    /// Keeps a seat of this address too for as long as the socket lasts.
+    #[must_use]
+    pub fn of_address(self, address: Option<AddressSeat>) -> Self {
+        Self { seat: self.seat.of_address(address), ..self }
+    }
+
     /// The 101; `serve` gets the socket as a task of `tasks` as soon as that is written.
     pub fn grant<S, F>(self, tasks: &TaskTracker, serve: S) -> Response
     where

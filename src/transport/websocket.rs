@@ -22,14 +22,21 @@ use crate::domain::principal::Principal;
 use crate::hub::Sink;
 use crate::protocol::native::Native;
 use crate::protocol::websocket::{Decoder, Incoming};
-use crate::session::{Connection, Services};
+use crate::session::{Connection, Services, UserSeat};
+use crate::telemetry::refusals::{Refusals, Refused};
 
 /// Serves the socket until either side closes it.
-pub async fn run(upgraded: Upgraded, services: Arc<Services>, principal: Option<Principal>) {
+pub async fn run(
+    upgraded: Upgraded,
+    services: Arc<Services>,
+    principal: Option<Principal>,
+    seat: Option<UserSeat>,
+) {
     let stream = Arc::new(upgraded.stream);
     let max_message_bytes = services.options.max_message_bytes;
+    let refusals = Arc::clone(&services.refusals);
     let sink = Arc::new(SocketSink(Arc::clone(&stream)));
-    let Some(connection) = Connection::open(services, sink, &Native, principal).await else {
+    let Some(connection) = Connection::open(services, sink, &Native, principal, seat).await else {
         return;
     };
     let mut socket = Socket {
@@ -37,6 +44,7 @@ pub async fn run(upgraded: Upgraded, services: Arc<Services>, principal: Option<
         decoder: Decoder::new(max_message_bytes),
         connection,
         closing: None,
+        refusals,
         _seat: upgraded.seat,
     };
     socket.serve(&upgraded.early).await;
@@ -48,6 +56,7 @@ struct Socket {
     connection: Connection,
     /// How long the client has to answer a close.
     closing: Option<Instant>,
+    refusals: Arc<Refusals>,
     /// Free for the next connection once this one is over.
     _seat: Seat,
 }
@@ -143,6 +152,9 @@ impl Socket {
     }
 
     async fn refuse(&mut self, reason: CloseReason) -> bool {
+        if reason == CloseReason::TooBig {
+            self.refusals.count(Refused::MessageBytes);
+        }
         self.connection.close(reason).await;
         self.note_close();
         true

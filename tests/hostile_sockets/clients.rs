@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -30,6 +31,60 @@ impl GoodClient {
 
 pub async fn raw(address: SocketAddr) -> TcpStream {
     timeout(DEADLINE, TcpStream::connect(address)).await.expect("in time").unwrap()
+}
+
+/// From this address of the machine.
+pub async fn raw_from(source: &str, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
+    timeout(DEADLINE, socket.connect(address)).await.expect("in time").unwrap()
+}
+
+/// The answer to a request for `path`, on a connection of its own that begins with these bytes.
+pub async fn answer(mut socket: TcpStream, begin: &[u8], path: &str) -> Answer {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    // Who is refused may find the connection closed already.
+    let _ = socket.write_all(&[begin, request.as_bytes()].concat()).await;
+    Answer(read_to_end(&mut socket).await)
+}
+
+pub struct Answer(pub String);
+
+impl Answer {
+    /// 0 where the connection ended without one.
+    pub fn status(&self) -> u16 {
+        self.0.split(' ').nth(1).map_or(0, |status| status.parse().unwrap())
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let head = self.0.split("\r\n\r\n").next().unwrap();
+        let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(line, _)| line.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn body(&self) -> &str {
+        self.0.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+
+    /// The error's code, and after how many milliseconds to come back.
+    #[track_caller]
+    pub fn error(&self) -> (String, u64) {
+        let body: Value = serde_json::from_str(self.body()).expect(&self.0);
+        let error = &body["error"];
+        assert!(error["message"].is_string(), "{}", self.0);
+        (error["code"].as_str().unwrap().into(), error["retry_after_ms"].as_u64().unwrap_or(0))
+    }
+
+    /// Refused with this status and code, and told when to come back, in two ways that agree.
+    #[track_caller]
+    pub fn is_told_to_come_back(&self, status: u16, code: &str) -> u64 {
+        assert_eq!(self.status(), status, "{}", self.0);
+        let (named, wait) = self.error();
+        assert_eq!(named, code);
+        let seconds: u64 = self.header("retry-after").expect(&self.0).parse().unwrap();
+        assert!(wait > 0 && seconds == wait.div_ceil(1000), "{}", self.0);
+        wait
+    }
 }
 
 /// Sends the bytes and reads until the server ends the connection.

@@ -2,11 +2,16 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rowcast::domain::close::CloseReason;
 use rowcast::protocol::websocket::{self, Decoder, Incoming};
+use rowcast::telemetry::refusals::Refusals;
 use rowcast::transport::accept::{self, Limits, Peer};
+use rowcast::transport::gate::{Gate, Rules};
+use rowcast::transport::proxies::Proxies;
 use rowcast::transport::refusal::Refusal;
 use rowcast::transport::upgrade::{self, Handshake, Upgraded};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,12 +27,26 @@ use warp::reply::{Reply, Response};
 /// Long enough that a good client on a busy machine never meets it.
 pub const PATIENT: Limits = Limits {
     connections: 10_000,
+    farewells: 64,
     header_timeout: Duration::from_secs(60),
     drain: Duration::from_secs(60),
 };
 
+/// Everybody is counted, and has enough.
+pub fn generous() -> Rules {
+    Rules {
+        proxies: Proxies::default(),
+        proxy_protocol: false,
+        connections_per_address: usize::MAX,
+        attempts_per_minute: NonZeroU32::MAX,
+        exempt_loopback: false,
+    }
+}
+
 pub struct EchoServer {
     pub address: SocketAddr,
+    pub gate: Arc<Gate>,
+    pub refusals: Arc<Refusals>,
     pub stop: CancellationToken,
     /// The accept loop itself.
     pub serving: JoinHandle<()>,
@@ -42,7 +61,17 @@ impl EchoServer {
         Self::on(listener(), limits)
     }
 
+    pub fn with(limits: Limits, rules: Rules) -> Self {
+        Self::serve(listener(), limits, rules)
+    }
+
     pub fn on(listener: TcpListener, limits: Limits) -> Self {
+        Self::serve(listener, limits, generous())
+    }
+
+    fn serve(listener: TcpListener, limits: Limits, rules: Rules) -> Self {
+        let refusals = Arc::new(Refusals::default());
+        let gate = Arc::new(Gate::new(rules, Arc::clone(&refusals)));
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let release = CancellationToken::new();
@@ -53,8 +82,10 @@ impl EchoServer {
             .or(warp::path!("peer").and(warp::ext::get::<Peer>()).map(tell_peer))
             .unify()
             .boxed();
-        let serving = tokio::spawn(accept::serve(listener, routes, limits, stop.clone()));
-        Self { address, stop, serving, held, release }
+        let admitted = Arc::clone(&gate);
+        let serving = accept::serve(listener, routes, limits, admitted, stop.clone());
+        let serving = tokio::spawn(serving);
+        Self { address, gate, refusals, stop, serving, held, release }
     }
 }
 

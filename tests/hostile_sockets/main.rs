@@ -1,18 +1,23 @@
 //! Sockets that mean no good, and a good client beside them, on the accept loop, the upgrade and the framing alone.
 
+mod addresses;
 mod clients;
+mod crowd;
 mod echo_server;
+mod proxied;
+mod sessions;
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use rowcast::telemetry::refusals::Refused;
 use rowcast::transport::accept::Limits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use clients::{
-    DEADLINE, GoodClient, HANDSHAKE, exchange, raw, read_exactly, read_to_end, read_until, text,
-    upgraded,
+    Answer, DEADLINE, GoodClient, HANDSHAKE, exchange, raw, read_exactly, read_to_end, read_until,
+    text, upgraded,
 };
 use echo_server::{EchoServer, MAX_MESSAGE_BYTES, PATIENT, listener};
 
@@ -81,9 +86,9 @@ async fn a_crowd_over_the_cap_is_told_to_come_back_beside_a_good_client() {
     let crowd = (0..200).map(|_| exchange(server.address, b""));
     let answers = tokio::join!(join_all(crowd), good.ask("still there?")).0;
     for answer in answers {
-        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-        assert!(answer.contains("\r\nRetry-After: "), "{answer}");
+        Answer(answer).is_told_to_come_back(503, "unavailable");
     }
+    assert_eq!(server.refusals.of(Refused::Connections), 200);
     assert_eq!(good.ask("and now?").await, "and now?");
 }
 
