@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rowcast::access::Access;
+use rowcast::access::{Access, Rights};
+use rowcast::admission::{Admission, Tickets};
 use rowcast::auth::Authenticator;
 use rowcast::config::AuthConfig;
 use rowcast::domain::policy::Policies;
@@ -13,6 +14,7 @@ use rowcast::domain::session::Options;
 use rowcast::history::LogHistory;
 use rowcast::hub::{Hub, HubOptions};
 use rowcast::postgres::connect::Target;
+use rowcast::postgres::tickets::TicketTable;
 use rowcast::session::{Services, Share, UserSeats};
 use rowcast::telemetry::refusals::{Refusals, Refused};
 use rowcast::transport::accept;
@@ -74,7 +76,8 @@ impl Scene {
 
 fn services(heartbeat: Duration, refusals: &Arc<Refusals>) -> Services {
     let pool = Target::parse("postgres://nobody@127.0.0.1:1/nothing").unwrap().pool(2);
-    let history = LogHistory::new(pool, watch::channel(None).1);
+    let identity = watch::channel(None).1;
+    let history = LogHistory::new(pool.clone(), identity.clone());
     let minute = Duration::from_secs(60);
     let hub = HubOptions {
         queue_bytes: 1 << 20,
@@ -89,11 +92,17 @@ fn services(heartbeat: Duration, refusals: &Arc<Refusals>) -> Services {
         max_message_bytes: 64 * 1024,
         leeway: Duration::ZERO,
     };
+    let auth = AuthConfig { anonymous: true, ..AuthConfig::default() };
+    let rights = Arc::<Rights>::default();
     Services {
         hub: Hub::start(hub, Arc::new(history.clone())),
-        authenticator: Authenticator::new(&AuthConfig { anonymous: true, ..AuthConfig::default() })
-            .unwrap(),
-        access: Access::new(Policies::default()),
+        admission: Admission {
+            authenticator: Authenticator::new(&auth).unwrap(),
+            tickets: Tickets::new(TicketTable::new(pool), identity, minute),
+            revocations: Arc::default(),
+        },
+        access: Access::new(Policies::default(), None, Arc::clone(&rights)),
+        rights,
         history,
         options: Arc::new(options),
         share: Share::new(NonZeroU32::new(1_000_000).unwrap()),
