@@ -1,6 +1,7 @@
 //! The keys that an issuer publishes: fetched from a real server, which rotates them, fails, and lies.
 
-use std::sync::{Arc, Mutex};
+use std::cell::RefCell;
+use std::sync::Once;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -40,6 +41,7 @@ impl Node {
     }
 
     fn start(config: &AuthConfig, pace: Pace) -> Self {
+        Log::start();
         let authenticator = Authenticator::at_pace(config, pace).unwrap();
         let fresh = AbortOnDropHandle::new(tokio::spawn(authenticator.keep_fresh()));
         Self { authenticator, _fresh: fresh }
@@ -125,25 +127,28 @@ async fn only_the_algorithms_of_the_configuration_count() {
     assert_eq!(issuer.asked(), 2, "nobody asks for a key that would not count");
 }
 
-/// What is logged on this thread until the guard goes.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread, and so this test, has logged.
+    static LOG: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Log;
 
 impl Log {
-    fn start(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || log.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
+    /// For the whole process, before anything is logged: what is asked first without it is never logged.
+    fn start() {
+        static STARTED: Once = Once::new();
+        STARTED.call_once(|| tracing_subscriber::fmt().with_ansi(false).with_writer(|| Log).init());
     }
 
-    fn count(&self, text: &str) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap().matches(text).count()
+    fn count(text: &str) -> usize {
+        LOG.with_borrow(|log| std::str::from_utf8(log).unwrap().matches(text).count())
     }
 }
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOG.with_borrow_mut(|log| log.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -153,8 +158,6 @@ impl std::io::Write for Log {
 
 #[tokio::test]
 async fn a_failure_is_told_once_and_so_is_its_end() {
-    let log = Log::default();
-    let _guard = log.start();
     let pair = key_pairs::p256();
     let keys = [
         pair.published(Some("a"), Algorithm::ES256),
@@ -168,25 +171,23 @@ async fn a_failure_is_told_once_and_so_is_its_end() {
             assert_eq!(node.verdict(&token).await, Err(TokenRefusal::UnknownKey));
         }
     };
-    let counts = || {
-        ["are in force", "cannot be fetched", "can be fetched again"].map(|text| log.count(text))
-    };
+    let counts = || ["are in force", "cannot be fetched", "can be fetched again"].map(Log::count);
     rounds(3).await;
     assert_eq!(counts(), [1, 0, 0]);
-    assert_eq!(log.count("keys=1 ignored=\"2: is not meant for signatures\""), 1);
+    assert_eq!(Log::count("keys=1 ignored=\"2: is not meant for signatures\""), 1);
     issuer.say(response("500 Internal Server Error", "", ""));
     rounds(3).await;
     issuer.say(ok("nonsense"));
     rounds(3).await;
     assert_eq!(counts(), [1, 1, 0]);
-    assert_eq!(log.count("it answered 500 Internal Server Error and not 200 OK"), 1);
+    assert_eq!(Log::count("it answered 500 Internal Server Error and not 200 OK"), 1);
     issuer.publish(&keys);
     rounds(3).await;
     assert_eq!(counts(), [1, 1, 1]);
     issuer.publish(&[]);
     rounds(3).await;
     assert_eq!(counts(), [2, 1, 1]);
-    assert_eq!(log.count("has no key that can be used"), 1);
+    assert_eq!(Log::count("has no key that can be used"), 1);
 }
 
 #[tokio::test]
@@ -351,7 +352,7 @@ async fn an_issuer_that_never_comes_to_an_end_is_given_up() {
     let pair = key_pairs::p256();
     for answer in [Answer::Silence, Answer::Trickle] {
         let issuer = Issuer::start(&[pair.published(Some("a"), Algorithm::ES256)]).await;
-        let node = Node::of(&issuer, Pace { deadline: Duration::from_millis(100), ..on_demand() });
+        let node = Node::of(&issuer, Pace { deadline: Duration::from_secs(1), ..on_demand() });
         let token = pair.sign(Some("a"), Algorithm::ES256, &claims());
         let later = pair.sign(Some("b"), Algorithm::ES256, &claims());
         assert_eq!(node.verdict(&token).await, Ok(()));

@@ -154,8 +154,8 @@ async fn a_daemon_starts_without_its_issuer_and_believes_its_tokens_once_it_is_t
         tokio::join!(asked(daemon.address(), "", &bearer), told(daemon.address(), &token))
     };
     let arriving = async {
-        // Who is refused at once is answered twenty times before, so the others do wait.
-        for _ in 0..20 {
+        // Who is refused at once is answered ten times before, so the others do wait.
+        for _ in 0..10 {
             assert_eq!(asked(daemon.address(), "?token=x", "").await.0, 401);
         }
         open.send_replace(true);
