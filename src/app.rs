@@ -34,10 +34,11 @@ use crate::postgres::identity::{EpochPolicy, Identity};
 use crate::postgres::tickets::TicketTable;
 use crate::retention::Retention;
 use crate::session::{Services, Share, UserSeats};
-use crate::telemetry::refusals::Refusals;
+use crate::telemetry::metrics::Observer;
 use crate::transport::accept::{self, Limits};
 use crate::transport::descriptors;
 use crate::transport::gate::{Gate, Rules};
+use crate::transport::health::Operations;
 use crate::transport::origin::{BadOrigin, Origins};
 use crate::transport::proxies::Proxies;
 use crate::transport::{self, ExtraRoutes, Routes};
@@ -54,13 +55,13 @@ pub struct Daemon {
     /// Ends `ingest`, before the sockets.
     unfollow: CancellationToken,
     retention: JoinHandle<Infallible>,
-    refusals: Arc<Refusals>,
+    observer: Observer,
 }
 
 impl Daemon {
     /// Connects to the database, waiting for it if need be, and then accepts clients.
     pub async fn start(config: &Config, extra: Option<ExtraRoutes>) -> Result<Self, StartError> {
-        let refusals = Arc::new(Refusals::default());
+        let observer = Observer::default();
         let limits = accept_limits(config);
         let public = bind(config.server.listen)?;
         let private = match config.server.private_listen {
@@ -71,8 +72,8 @@ impl Daemon {
         let (identity, known) = watch::channel(None);
         let database = Target::parse(config.database.url.expose())?;
         let pool = database.pool(config.database.pool_size);
-        let history = LogHistory::new(pool.clone(), known.clone());
-        let hub = Hub::start(hub_options(config), Arc::new(history.clone()));
+        let history = LogHistory::new(pool.clone(), known.clone(), observer.clone());
+        let hub = Hub::start(hub_options(config), Arc::new(history.clone()), observer.clone());
         let (rights, revocations) = (Arc::<Rights>::default(), Arc::<Revocations>::default());
         let table = TicketTable::new(pool.clone());
         let admission = Admission {
@@ -80,7 +81,7 @@ impl Daemon {
             tickets: Tickets::new(table, known, config.auth.ticket_life),
             revocations: Arc::clone(&revocations),
         };
-        let function = function(config, &pool);
+        let function = function(config, &pool, &observer);
         let watch = RightsWatch::new(Arc::clone(&rights), revocations, function.is_some());
         let services = Arc::new(Services {
             hub: hub.clone(),
@@ -91,34 +92,36 @@ impl Daemon {
             options: Arc::new(session_options(config)),
             share: Share::new(messages_per_minute(config)),
             seats: UserSeats::new(config.limits.connections_per_user),
-            refusals: Arc::clone(&refusals),
+            observer: observer.clone(),
         });
         let (health, watched) = watch::channel(Health::Starting);
         let unfollow = CancellationToken::new();
-        let ingest = ingest(config, &hub, watch, &health, identity)?.run(unfollow.clone());
+        let ingest =
+            ingest(config, &hub, watch, &observer, &health, identity)?.run(unfollow.clone());
         let ingest = tokio::spawn(ingest);
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
         servers.spawn(
             stop.clone().run_until_cancelled_owned(services.admission.authenticator.keep_fresh()),
         );
+        let operations =
+            Operations { health: watched.clone(), hub: hub.clone(), observer: observer.clone() };
         if let Some(private) = private {
-            let (limits, routes) = (private_limits(limits), transport::private(watched.clone()));
-            let gate = Arc::new(Gate::of_all(Arc::clone(&refusals)));
+            let (limits, routes) = (private_limits(limits), transport::private(&operations));
+            let gate = Arc::new(Gate::of_all(observer.clone()));
             servers.spawn(accept::serve(private, routes, limits, gate, stop.clone()));
         }
         let is_private = config.server.private_listen.is_some();
         wait_until_ready(watched.clone()).await?;
         services.access.check().await;
-        let retention = tokio::spawn(retention(config, pool).run());
+        let retention = tokio::spawn(retention(config, pool, &observer).run());
         let origins = Origins::parse(&config.server.allowed_origins)?;
         let sockets = TaskTracker::new();
-        let health_here = (!is_private).then(|| watched.clone());
-        let gate = Arc::new(Gate::new(rules(config), Arc::clone(&refusals)));
+        let gate = Arc::new(Gate::new(rules(config), observer.clone()));
         let routes = Routes {
             services,
             origins,
             gate: Arc::clone(&gate),
-            health: health_here,
+            operations: (!is_private).then_some(operations),
             sockets: sockets.clone(),
         };
         let routes = transport::public(&routes, extra);
@@ -133,7 +136,7 @@ impl Daemon {
             ingest,
             unfollow,
             retention,
-            refusals,
+            observer,
         })
     }
 
@@ -143,8 +146,8 @@ impl Daemon {
     }
 
     /// How often clients were refused something.
-    pub fn refusals(&self) -> &Refusals {
-        &self.refusals
+    pub fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     /// Stops accepting, tells every client to come back, and waits for them to leave, within bounds.
@@ -190,6 +193,7 @@ fn ingest(
     config: &Config,
     hub: &Hub,
     rights: RightsWatch,
+    observer: &Observer,
     health: &watch::Sender<Health>,
     identity: watch::Sender<Option<Arc<Identity>>>,
 ) -> Result<Ingest, StartError> {
@@ -206,21 +210,36 @@ fn ingest(
         config::EpochPolicy::Strict => EpochPolicy::Strict,
         config::EpochPolicy::Trust => EpochPolicy::Trust,
     };
-    let (hub, health) = (hub.clone(), health.clone());
+    let (hub, observer, health) = (hub.clone(), observer.clone(), health.clone());
     let fallback = FALLBACK;
-    Ok(Ingest { database, listen, wake, fallback, epoch_policy, hub, rights, health, identity })
+    Ok(Ingest {
+        database,
+        listen,
+        wake,
+        fallback,
+        epoch_policy,
+        hub,
+        rights,
+        observer,
+        health,
+        identity,
+    })
 }
 
 /// The application's function that decides on channels, if one does.
-fn function(config: &Config, pool: &Pool) -> Option<Function> {
+fn function(config: &Config, pool: &Pool, observer: &Observer) -> Option<Function> {
     let name = config.authorize.function.clone()?;
-    Some(Function::new(Authorize::new(pool.clone(), name), config.authorize.cache))
+    Some(Function::new(
+        Authorize::new(pool.clone(), name),
+        config.authorize.cache,
+        observer.clone(),
+    ))
 }
 
-fn retention(config: &Config, pool: Pool) -> Retention {
+fn retention(config: &Config, pool: Pool, observer: &Observer) -> Retention {
     let LogConfig { keep, max_bytes } = config.log;
     let token_life = config.auth.max_life + config.auth.leeway;
-    Retention { pool, keep, max_bytes: max_bytes.0, token_life }
+    Retention { pool, keep, max_bytes: max_bytes.0, token_life, observer: observer.clone() }
 }
 
 fn hub_options(config: &Config) -> HubOptions {

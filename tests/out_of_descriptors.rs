@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rowcast::telemetry::refusals::{Refusals, Refused};
+use rowcast::telemetry::metrics::Observer;
+use rowcast::telemetry::refusals::Refused;
 use rowcast::transport::accept::{self, Limits};
 use rowcast::transport::gate::Gate;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,8 +32,8 @@ async fn without_descriptors_clients_are_told_so_and_accepting_goes_on_later() {
     let limits = Limits { connections: 100, farewells: 4, header_timeout: minute, drain: minute };
     let routes = warp::any().map(|| "served".into_response()).boxed();
     let stop = CancellationToken::new();
-    let refusals = Arc::new(Refusals::default());
-    let gate = Arc::new(Gate::of_all(Arc::clone(&refusals)));
+    let observer = Observer::default();
+    let gate = Arc::new(Gate::of_all(observer.clone()));
     let serving = tokio::spawn(accept::serve(listener, routes, limits, gate, stop.clone()));
 
     // The clients have their descriptors before the last one is taken, and the server has begun.
@@ -54,7 +55,7 @@ async fn without_descriptors_clients_are_told_so_and_accepting_goes_on_later() {
     // 5, 10, 20, 40 and 80 ms lie between six attempts; a loop that spins needs none of it.
     warnings.wait_for(6).await;
     assert!(began.elapsed() >= Duration::from_millis(155), "{:?}", began.elapsed());
-    assert_eq!(refusals.of(Refused::Connections), 6);
+    assert_eq!(observer.refused(Refused::Connections), 6);
     assert!(!serving.is_finished());
 
     drop(taken);

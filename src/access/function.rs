@@ -16,6 +16,8 @@ use crate::domain::policy::{Action, Verdict};
 use crate::domain::principal::Principal;
 use crate::domain::rights::Version;
 use crate::postgres::authorize::{AskError, Authorize};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
 
 pub struct Function {
     database: Authorize,
@@ -23,6 +25,7 @@ pub struct Function {
     allowed: Cache<Question, Answer>,
     /// Whether the last question went unanswered, so that a trouble is logged once.
     in_trouble: AtomicBool,
+    observer: Observer,
 }
 
 /// Claims, action and channel, as a digest.
@@ -36,9 +39,10 @@ struct Answer {
 }
 
 impl Function {
-    pub fn new(database: Authorize, keep: Duration) -> Self {
+    pub fn new(database: Authorize, keep: Duration, observer: Observer) -> Self {
+        observer.note(&Notice::FunctionAnswers);
         let allowed = Cache::new(ANSWERS);
-        Self { database, keep, allowed, in_trouble: AtomicBool::new(false) }
+        Self { database, keep, allowed, in_trouble: AtomicBool::new(false), observer }
     }
 
     /// Asks once at the start, so that what is wrong with the function is in the log before a client comes.
@@ -98,9 +102,9 @@ impl Function {
         let was_in_trouble = self.in_trouble.swap(answers.is_err(), Ordering::AcqRel);
         match answers {
             Err(error) if !was_in_trouble => {
-                tracing::error!(%error, "authorize.function cannot be asked: nobody may subscribe to what it decides");
+                self.observer.note(&Notice::FunctionSilent(error));
             }
-            Ok(_) if was_in_trouble => tracing::info!("authorize.function answers again"),
+            Ok(_) if was_in_trouble => self.observer.note(&Notice::FunctionAnswers),
             _ => {}
         }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use crate::auth::{Authenticator, Place, TokenRefusal};
 use crate::domain::principal::Principal;
 use crate::postgres::pool::Unanswered;
+use crate::telemetry::notice::Notice;
 
 pub use revocations::Revocations;
 pub use tickets::{Ticket, Tickets};
@@ -33,6 +34,15 @@ pub enum Refusal {
     Revoked,
     #[error("tickets can't be looked up: {0}")]
     Unavailable(#[from] Unanswered),
+}
+
+impl Refusal {
+    pub fn notice(&self) -> Notice<'_> {
+        match self {
+            Self::Unavailable(error) => Notice::CredentialUnknown(error),
+            Self::Token(_) | Self::Ticket | Self::Revoked => Notice::CredentialRefused(self),
+        }
+    }
 }
 
 impl Admission {

@@ -14,6 +14,8 @@ use crate::domain::position::Position;
 use crate::hub::{History, Request};
 use crate::postgres::identity::{Epoch, Identity, TokenError};
 use crate::postgres::replay_log::{ReplayError, ReplayLog};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
 
 /// Reads the log for those whom the hub's memory does not reach back for.
 #[derive(Clone)]
@@ -24,12 +26,17 @@ pub struct LogHistory {
     epoch: Arc<Mutex<Option<Epoch>>>,
     /// Bounds the reads at one time, so that a crowd that comes back leaves the database to others.
     turns: Arc<Semaphore>,
+    observer: Observer,
 }
 
 impl LogHistory {
-    pub fn new(pool: Pool, identity: watch::Receiver<Option<Arc<Identity>>>) -> Self {
+    pub fn new(
+        pool: Pool,
+        identity: watch::Receiver<Option<Arc<Identity>>>,
+        observer: Observer,
+    ) -> Self {
         let turns = Arc::new(Semaphore::new(pool.status().max_size.div_ceil(2)));
-        Self { pool, identity, epoch: Arc::default(), turns }
+        Self { pool, identity, epoch: Arc::default(), turns, observer }
     }
 
     /// The position an event id stands for.
@@ -49,7 +56,7 @@ impl LogHistory {
             Ok(page) => Ok(page),
             Err(ReplayError::Pruned) => Err(ResetReason::Pruned),
             Err(error) => {
-                tracing::warn!(%error, "the log could not be read for a client that came back");
+                self.observer.note(&Notice::HistoryUnread(&error));
                 Err(ResetReason::Unavailable)
             }
         };

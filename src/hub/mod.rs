@@ -26,6 +26,8 @@ use crate::domain::message::{ResetReason, SystemEvent};
 use crate::domain::rights::Whose;
 use crate::domain::template::Template;
 use crate::protocol::Wire;
+use crate::telemetry::metrics::{Figures, Observer};
+use crate::telemetry::notice::Notice;
 use shard::{Command, Shard};
 
 /// Where the hub writes: a socket that never makes the writer wait.
@@ -47,14 +49,16 @@ pub trait Sink: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Hub {
     commands: mpsc::Sender<Command>,
+    observer: Observer,
 }
 
 impl Hub {
     /// Starts the hub on the current runtime; it ends when the last handle is gone.
-    pub fn start(options: HubOptions, history: Arc<dyn History>) -> Self {
+    pub fn start(options: HubOptions, history: Arc<dyn History>, observer: Observer) -> Self {
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        tokio::spawn(Shard::new(options, history, commands.downgrade()).run(queue));
-        Self { commands }
+        let shard = Shard::new(options, history, observer.clone(), commands.downgrade());
+        tokio::spawn(shard.run(queue));
+        Self { commands, observer }
     }
 
     /// Takes a socket in; it leaves when the handle is dropped.
@@ -92,6 +96,14 @@ impl Hub {
         let change = rights.change(whose.clone()).await;
         let _ = self.commands.send(Command::Suspend(whose)).await;
         change.announce();
+        self.observer.note(&Notice::RightsChanged);
+    }
+
+    /// How many subscribers there are, and what waits for them.
+    pub async fn figures(&self) -> Figures {
+        let (reply, figures) = oneshot::channel();
+        let _ = self.commands.send(Command::Figures { reply }).await;
+        figures.await.unwrap_or_default()
     }
 
     /// Tells every session.

@@ -52,6 +52,10 @@ impl Outbox {
         self.queue.is_empty() || self.bytes + bytes <= self.limit
     }
 
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Queues something that is said once.
     pub fn push(&mut self, frame: Bytes) {
         self.add(Queued { frame, live: None });

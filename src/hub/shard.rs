@@ -35,6 +35,8 @@ use crate::domain::rights::{Changes, Version, Whose};
 use crate::domain::routes::{Routes, SubscriberId};
 use crate::domain::template::Template;
 use crate::protocol::Wire;
+use crate::telemetry::metrics::{Figures, Observer};
+use crate::telemetry::notice::Notice;
 use member::{Greeting, State, Subscriber};
 
 /// A subscriber's slot, and which of its tenants is meant.
@@ -104,6 +106,9 @@ pub enum Command {
     Drain {
         done: oneshot::Sender<()>,
     },
+    Figures {
+        reply: oneshot::Sender<Figures>,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -163,12 +168,23 @@ pub struct Shard {
     /// For the tasks that wait for blocked sockets; weak, so that they don't keep the shard alive.
     commands: mpsc::WeakSender<Command>,
     draining: Option<oneshot::Sender<()>>,
+    observer: Observer,
+    /// What was published since the last sweep.
+    published: Published,
+}
+
+/// Frames queued for subscribers, and when the newest of their events was captured.
+#[derive(Default)]
+pub(super) struct Published {
+    frames: usize,
+    captured: Option<SystemTime>,
 }
 
 impl Shard {
     pub fn new(
         options: HubOptions,
         history: Arc<dyn History>,
+        observer: Observer,
         commands: mpsc::WeakSender<Command>,
     ) -> Self {
         Self {
@@ -188,6 +204,8 @@ impl Shard {
             counter: 0,
             commands,
             draining: None,
+            observer,
+            published: Published::default(),
         }
     }
 
@@ -200,6 +218,7 @@ impl Shard {
             self.take_turns();
             self.look_at_blocked();
             self.sweep().await;
+            self.note_delivered();
             self.finish_drain();
         }
     }
@@ -246,6 +265,8 @@ impl Shard {
             }
             Command::Announce(event) => self.announce(event),
             Command::Drain { done } => self.drain(done),
+            // Whoever asked may be gone.
+            Command::Figures { reply } => drop(reply.send(self.figures())),
         }
     }
 
@@ -351,6 +372,25 @@ impl Shard {
     const fn next_number(&mut self) -> u64 {
         self.counter += 1;
         self.counter
+    }
+
+    fn note_delivered(&mut self) {
+        let Published { frames, captured } = std::mem::take(&mut self.published);
+        if frames > 0 {
+            let age = captured.and_then(|at| SystemTime::now().duration_since(at).ok());
+            self.observer.note(&Notice::Delivered { frames, age });
+        }
+    }
+
+    fn figures(&self) -> Figures {
+        let all = || self.subscribers.iter().map(|(_, subscriber)| subscriber);
+        Figures {
+            subscribers: self.subscribers.len(),
+            subscriptions: all().map(|subscriber| subscriber.subscriptions.len()).sum(),
+            queued_bytes: all().map(|subscriber| subscriber.outbox.bytes()).sum(),
+            blocked: self.blocked.len(),
+            catching_up: self.catching_up,
+        }
     }
 
     fn slots(&self) -> Vec<SubscriberId> {

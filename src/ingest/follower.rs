@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -20,11 +20,14 @@ use crate::hub::Hub;
 use crate::postgres::event_log::{EventLog, ReadError, unlogged_token};
 use crate::postgres::identity::Identity;
 use crate::postgres::listener::{Listener, Signal};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::{Notice, Source};
 
 /// Follows the log over one pair of connections.
 pub(super) struct Follower<'a> {
     pub(super) hub: &'a Hub,
     pub(super) rights: &'a RightsWatch,
+    pub(super) observer: &'a Observer,
     pub(super) log: EventLog,
     pub(super) identity: Arc<Identity>,
     pub(super) progress: &'a mut Progress,
@@ -81,7 +84,12 @@ impl Follower<'_> {
         listener: &mut Listener,
     ) -> Result<Infallible, IngestError> {
         let mut next = Next::Read { after: Duration::ZERO };
+        let mut mode = None;
         loop {
+            if mode != Some(self.pace.mode()) {
+                mode = Some(self.pace.mode());
+                self.observer.note(&Notice::Mode(self.pace.mode()));
+            }
             next = match next {
                 Next::Read { after } => match self.wait(listener, after).await? {
                     Waited::Due => self.read_when_due(listener).await?,
@@ -117,7 +125,7 @@ impl Follower<'_> {
             Ok(Signal::RightsChanged) => self.review(listener).await?,
             Ok(Signal::Notified(payload)) => self.take_payloads(listener, payload).await?,
             Ok(Signal::Overrun) => {
-                tracing::warn!("notifications came faster than they could be taken; some are gone");
+                self.observer.note(&Notice::Overrun);
                 self.hub.reset_unlogged(self.progress.unlogged.clone()).await;
             }
         }
@@ -139,7 +147,7 @@ impl Follower<'_> {
         let mut reading = patiently(listener, session, self.log.read(&position)).await?;
         if reading.is_pruned() {
             drop(reading);
-            tracing::warn!("the log was pruned past what this node had read; every client is told");
+            self.observer.note(&Notice::Overtaken);
             self.start_over(listener, Some(ResetReason::Pruned)).await?;
             return Ok(true);
         }
@@ -153,6 +161,7 @@ impl Follower<'_> {
         while reading.goes_on(&position) {
             let batch = patiently(listener, session, reading.next_batch()).await?;
             position = batch.position.clone();
+            self.note_read(Source::Log, batch.events.len(), batch.events.last().map(Arc::as_ref));
             self.hub.publish(batch).await;
             self.progress.position = Some(position.clone());
         }
@@ -170,6 +179,7 @@ impl Follower<'_> {
         while let Some(payload) = listener.next_payload() {
             events.extend(self.unlogged(&payload).await?);
         }
+        self.note_read(Source::Notification, events.len(), events.last());
         self.hub.publish_unlogged(events).await;
         Ok(())
     }
@@ -179,7 +189,7 @@ impl Follower<'_> {
             Ok(Payload::Event(event)) => Ok(Some(*event)),
             Ok(Payload::Parked { xid, id }) => Ok(self.log.parked(xid, id).await?),
             Err(error) => {
-                tracing::debug!(%error, "ignored");
+                self.observer.note(&Notice::PayloadIgnored(&error));
                 Ok(None)
             }
         }
@@ -193,6 +203,12 @@ impl Follower<'_> {
     async fn review(&self, listener: &Listener) -> Result<(), IngestError> {
         let changed = listener.take_rights();
         Ok(self.rights.change(self.hub, listener, changed).await?)
+    }
+
+    fn note_read(&self, source: Source, events: usize, newest: Option<&Event>) {
+        let captured = newest.and_then(|event| humantime::parse_rfc3339(&event.at).ok());
+        let age = captured.and_then(|at| SystemTime::now().duration_since(at).ok());
+        self.observer.note(&Notice::Read { source, events, age });
     }
 
     async fn check_watches(&mut self) -> Result<(), IngestError> {

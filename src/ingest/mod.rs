@@ -28,6 +28,8 @@ use crate::postgres::event_log::{EventLog, ReadError};
 use crate::postgres::identity::{Epoch, EpochPolicy, Identity};
 use crate::postgres::listener::{ListenError, Listener};
 use crate::postgres::migrations::{self, MigrateError};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
 use follower::Follower;
 use pace::{Pace, Wake};
 pub use rights::RightsWatch;
@@ -43,6 +45,7 @@ pub struct Ingest {
     pub epoch_policy: EpochPolicy,
     pub hub: Hub,
     pub rights: RightsWatch,
+    pub observer: Observer,
     pub health: watch::Sender<Health>,
     /// For whoever has to read tokens.
     pub identity: watch::Sender<Option<Arc<Identity>>>,
@@ -143,14 +146,15 @@ impl Ingest {
         progress: &'a mut Progress,
     ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback);
-        let (hub, rights) = (&self.hub, &self.rights);
-        Follower { hub, rights, log, identity, progress, pace, checked: Instant::now() }
+        let (hub, rights, observer) = (&self.hub, &self.rights, &self.observer);
+        Follower { hub, rights, observer, log, identity, progress, pace, checked: Instant::now() }
     }
 
     async fn ready(&self) {
         let before = self.health.send_replace(Health::Ready);
-        if matches!(before, Health::Degraded(_)) {
-            tracing::info!("the database is back");
+        let again = matches!(before, Health::Degraded(_));
+        self.observer.note(&Notice::Following { again });
+        if again {
             self.hub.announce(SystemEvent::Recovered).await;
         }
     }
@@ -166,7 +170,7 @@ impl Ingest {
             self.hub.announce(SystemEvent::Degraded).await;
         }
         if before != Health::Degraded(cause.clone()) {
-            tracing::warn!(%cause, "cannot follow the database; trying again");
+            self.observer.note(&Notice::Lost(&cause));
         }
     }
 }

@@ -10,6 +10,7 @@
 use std::time::Duration;
 
 use crate::postgres::listener::Lock;
+use crate::telemetry::notice::Mode;
 
 /// Who wakes the daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,35 +42,30 @@ pub struct Pace {
     /// Some watched table never notifies, so sleep would cost its changes the fallback poll.
     polled_tables: bool,
     idle_reads: u32,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Awake,
-    /// With the lock.
-    Asleep,
-    /// Another node holds the lock; it may let go of it at any time, so this one keeps trying.
-    Beside,
+    mode: Mode,
 }
 
 impl Pace {
     pub const fn new(wake: Wake, fallback: Duration) -> Self {
-        Self { wake, fallback, polled_tables: false, idle_reads: 0, state: State::Awake }
+        Self { wake, fallback, polled_tables: false, idle_reads: 0, mode: Mode::Awake }
     }
 
     pub const fn set_polled_tables(&mut self, polled: bool) {
         self.polled_tables = polled;
     }
 
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
     pub const fn read(&mut self, found: bool) -> Next {
         self.idle_reads = if found { 0 } else { self.idle_reads.saturating_add(1) };
-        match (self.state, self.wake) {
-            (State::Asleep, _) => Next::Read { after: self.asleep_interval() },
-            (State::Beside, _) if !found => Next::TryLock { after: self.asleep_interval() },
+        match (self.mode, self.wake) {
+            (Mode::Asleep, _) => Next::Read { after: self.asleep_interval() },
+            (Mode::Beside, _) if !found => Next::TryLock { after: self.asleep_interval() },
             (_, Wake::Poll) => Next::Read { after: self.busy_interval() },
             (_, Wake::Auto) if self.idle_reads < IDLE_READS || self.polled_tables => {
-                self.state = State::Awake;
+                self.mode = Mode::Awake;
                 Next::Read { after: self.busy_interval() }
             }
             (_, Wake::Auto | Wake::Notify) => Next::TryLock { after: Duration::ZERO },
@@ -77,10 +73,10 @@ impl Pace {
     }
 
     pub const fn tried(&mut self, lock: Lock) -> Next {
-        self.state = match lock {
-            Lock::Mine => State::Asleep,
-            Lock::Anothers => State::Beside,
-            Lock::Free => State::Awake,
+        self.mode = match lock {
+            Lock::Mine => Mode::Asleep,
+            Lock::Anothers => Mode::Beside,
+            Lock::Free => Mode::Awake,
         };
         match lock {
             // What was committed before the lock was taken, without a notification.
@@ -91,12 +87,12 @@ impl Pace {
 
     pub const fn woken(&mut self) -> Next {
         self.idle_reads = 0;
-        if matches!((self.state, self.wake), (State::Asleep, Wake::Auto)) {
-            self.state = State::Awake;
+        if matches!((self.mode, self.wake), (Mode::Asleep, Wake::Auto)) {
+            self.mode = Mode::Awake;
             return Next::Release;
         }
-        if matches!(self.state, State::Beside) {
-            self.state = State::Awake;
+        if matches!(self.mode, Mode::Beside) {
+            self.mode = Mode::Awake;
         }
         Next::Read { after: Duration::ZERO }
     }

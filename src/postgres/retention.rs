@@ -37,6 +37,29 @@ pub async fn maintain(client: &Client, keep: Duration, max_bytes: u64) -> Result
     })
 }
 
+/// What is worth watching beside the size of the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Measures {
+    /// The age of the oldest event that is still there.
+    pub oldest: Duration,
+    /// Of PostgreSQL's notification queue, from 0 to 1.
+    pub queue_usage: f64,
+}
+
+pub async fn measure(client: &Client) -> Result<Measures, Error> {
+    let row = client.query_one(MEASURE, &[]).await?;
+    let seconds: f64 = row.try_get(0)?;
+    let oldest = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    Ok(Measures { oldest, queue_usage: row.try_get(1)? })
+}
+
+const MEASURE: &str = "\
+select coalesce(extract(epoch from clock_timestamp() - (select e.at
+                                                          from rowcast.event e
+                                                         order by e.xid, e.id
+                                                         limit 1)), 0)::float8,
+       pg_notification_queue_usage()";
+
 /// Forgets what `rowcast.revoke` said of tokens that have ended by themselves, a thousand at most.
 pub async fn forget_revocations(client: &Client, token_life: Duration) -> Result<(), Error> {
     client.execute(FORGET_REVOCATIONS, &[&token_life.as_secs_f64()]).await?;

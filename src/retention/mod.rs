@@ -10,7 +10,9 @@ use deadpool_postgres::Pool;
 use tokio::time::sleep;
 
 use crate::postgres::pool::{Unanswered, ask};
-use crate::postgres::retention::{Round, forget_revocations, maintain};
+use crate::postgres::retention::{Measures, Round, forget_revocations, maintain, measure};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
 
 pub struct Retention {
     pub pool: Pool,
@@ -18,6 +20,7 @@ pub struct Retention {
     pub max_bytes: u64,
     /// No token lives longer, so no revocation has to be known for longer.
     pub token_life: Duration,
+    pub observer: Observer,
 }
 
 impl Retention {
@@ -27,10 +30,10 @@ impl Retention {
         loop {
             let round = self.round().await;
             if let Ok(round) = &round {
-                tell(round);
+                self.tell(round);
             }
             if let Some(cause) = trouble.judge(round) {
-                tracing::warn!(%cause, "the event log cannot be kept within its limits; trying again");
+                self.observer.note(&Notice::LogTrouble(&cause));
             }
             sleep(jittered(interval(self.keep))).await;
         }
@@ -39,18 +42,22 @@ impl Retention {
     async fn round(&self) -> Result<Round, Unanswered> {
         ask(&self.pool, async |client| {
             forget_revocations(client, self.token_life).await?;
-            maintain(client, self.keep, self.max_bytes).await
+            let round = maintain(client, self.keep, self.max_bytes).await?;
+            let Measures { oldest: floor_age, queue_usage } = measure(client).await?;
+            let bytes = round.bytes;
+            self.observer.note(&Notice::LogMeasured { bytes, floor_age, queue_usage });
+            Ok(round)
         })
         .await
     }
-}
 
-fn tell(round: &Round) {
-    let Round { led, turned, removed, freed, bytes, waiting } = round;
-    if *removed > 0 {
-        tracing::info!(parts = removed, freed, bytes, "removed old events from the log");
+    fn tell(&self, round: &Round) {
+        let Round { led, turned, removed, freed, bytes, waiting } = round;
+        if let (parts @ 1.., freed, bytes) = (*removed, *freed, *bytes) {
+            self.observer.note(&Notice::LogTrimmed { parts, freed, bytes });
+        }
+        tracing::debug!(led, turned, bytes, waiting, "a round of retention");
     }
-    tracing::debug!(led, turned, bytes, waiting, "a round of retention");
 }
 
 /// What was wrong lately.

@@ -25,7 +25,9 @@ use crate::domain::session::{Effect, Input, Now, Options, Session};
 use crate::history::LogHistory;
 use crate::hub::{After, Hub, Past, Sink, Subscriber};
 use crate::protocol::Wire;
-use crate::telemetry::refusals::{Refusals, Refused};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
+use crate::telemetry::refusals::Refused;
 pub use seats::{Full, Seat, Seats, UserSeat, UserSeats};
 pub use share::Share;
 
@@ -39,7 +41,7 @@ pub struct Services {
     pub options: Arc<Options>,
     pub share: Share,
     pub seats: UserSeats,
-    pub refusals: Arc<Refusals>,
+    pub observer: Observer,
 }
 
 impl Services {
@@ -50,7 +52,7 @@ impl Services {
         };
         let seat = self.seats.take(user).inspect_err(|_full| {
             tracing::debug!(user, "connection over limits.connections_per_user refused");
-            self.refusals.count(Refused::ConnectionsPerUser);
+            self.observer.note(&Notice::Refused(Refused::ConnectionsPerUser));
         });
         seat.map(Some)
     }
@@ -174,6 +176,7 @@ impl Connection {
             return self.close(CloseReason::RateLimited).await;
         }
         let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        self.services.observer.note(&Notice::Refused(Refused::Messages));
         let message = "this user sends too many messages; wait before the next one";
         let refusal = Refusal::new(None, ErrorCode::RateLimited, message).retry_after(wait);
         self.send(&ServerMessage::Refused(refusal)).await;
@@ -197,7 +200,10 @@ impl Connection {
 
     async fn perform_one(&mut self, effect: Effect) -> Option<Input> {
         match effect {
-            Effect::Send(message) => self.send(&message).await,
+            Effect::Send(message) => {
+                self.note_refusal(&message);
+                self.send(&message).await;
+            }
             Effect::Ping => self.subscriber.send(self.wire.ping()).await,
             Effect::Identify(principal) => self.subscriber.identify(principal.user.clone()).await,
             Effect::Subscribe { reference, subscribe, judged } => {
@@ -237,15 +243,23 @@ impl Connection {
         self.subscriber.send(self.wire.message(message)).await;
     }
 
+    fn note_refusal(&self, message: &ServerMessage) {
+        let ServerMessage::Refused(refusal) = message else { return };
+        let refused = match refusal.code {
+            ErrorCode::Forbidden => Refused::Forbidden,
+            ErrorCode::TooManySubscriptions => Refused::Subscriptions,
+            _ => return,
+        };
+        self.services.observer.note(&Notice::Refused(refused));
+    }
+
     fn after(&self, id: &str) -> After {
         After { id: id.into(), position: self.services.history.position(id) }
     }
 
     async fn verify(&self, credential: &str) -> Option<Principal> {
         let identified = self.services.admission.identify(credential, Place::Message).await;
-        identified
-            .inspect_err(|refusal| tracing::info!(reason = %refusal, "credential refused"))
-            .ok()
+        identified.inspect_err(|refusal| self.services.observer.note(&refusal.notice())).ok()
     }
 
     async fn judge(&self, patterns: Vec<Pattern>) -> Judgement {

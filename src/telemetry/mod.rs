@@ -6,6 +6,8 @@
 //! since [`Secret`](crate::config::Secret) has no text.
 
 mod journald;
+pub mod metrics;
+pub mod notice;
 pub mod refusals;
 
 use std::io::IsTerminal;

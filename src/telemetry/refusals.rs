@@ -3,7 +3,7 @@
 //! In: one call for each refusal, from whoever refuses. Out: a figure for each kind. Invariant: counting costs one
 //! addition and no lock, since those who are refused may be many.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use prometheus::{IntCounter, IntCounterVec};
 
 /// What was refused: a limit that was reached, or a right that somebody does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,36 +56,38 @@ impl Refused {
 }
 
 /// Since the daemon started.
-#[derive(Debug, Default)]
-pub struct Refusals([AtomicU64; Refused::ALL.len()]);
+#[derive(Debug)]
+pub(super) struct Refusals([IntCounter; Refused::ALL.len()]);
 
 impl Refusals {
+    /// Each kind is a label of the metric.
+    pub(super) fn of_counters(counters: &IntCounterVec) -> Self {
+        Self(Refused::ALL.map(|refused| counters.with_label_values(&[refused.name()])))
+    }
+
     pub fn count(&self, refused: Refused) {
-        self.0[refused as usize].fetch_add(1, Ordering::Relaxed);
+        self.0[refused as usize].inc();
     }
 
     pub fn of(&self, refused: Refused) -> u64 {
-        self.0[refused as usize].load(Ordering::Relaxed)
-    }
-
-    pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        Refused::ALL.into_iter().map(|refused| (refused.name(), self.of(refused)))
+        self.0[refused as usize].get()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::notice::Notice;
     use super::*;
 
     #[test]
     fn each_kind_has_a_place_and_a_name_of_its_own() {
-        let refusals = Refusals::default();
+        let observer = super::super::metrics::Observer::default();
         for (times, refused) in (1_u64..).zip(Refused::ALL) {
-            (0..times).for_each(|_| refusals.count(refused));
+            (0..times).for_each(|_| observer.note(&Notice::Refused(refused)));
         }
-        let counts: Vec<u64> = refusals.all().map(|(_, count)| count).collect();
+        let counts: Vec<u64> = Refused::ALL.map(|refused| observer.refused(refused)).into();
         assert_eq!(counts, (1..=11).collect::<Vec<u64>>());
-        let names: std::collections::HashSet<_> = refusals.all().map(|(name, _)| name).collect();
+        let names: std::collections::HashSet<_> = Refused::ALL.map(Refused::name).into();
         assert_eq!(names.len(), Refused::ALL.len());
     }
 }

@@ -12,6 +12,8 @@ use super::refusal::Refusal;
 use super::upgrade::items;
 use crate::admission;
 use crate::auth::Place;
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
 
 /// A token as it came, and the place that says what it may be.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,14 +48,14 @@ const UNAVAILABLE: Duration = Duration::from_secs(1);
 
 impl CredentialRefusal {
     /// What the client is told: the same whatever was wrong with it.
-    pub(super) fn told(&self) -> Refusal {
+    pub(super) fn told(&self, observer: &Observer) -> Refusal {
         match self {
-            Self::Admission(admission::Refusal::Unavailable(error)) => {
-                tracing::warn!(%error, "a credential can't be looked up");
+            Self::Admission(refusal @ admission::Refusal::Unavailable(_)) => {
+                observer.note(&refusal.notice());
                 Refusal::unavailable("the service can't tell now; try again", UNAVAILABLE)
             }
             refusal => {
-                tracing::info!(reason = %refusal, "credential refused");
+                observer.note(&Notice::CredentialRefused(refusal));
                 Refusal::unauthorized()
             }
         }

@@ -5,7 +5,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::time::Duration;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -15,7 +14,9 @@ use super::proxies::{Proxies, one_client};
 use super::proxy_header::BadHeader;
 use super::refusal::Refusal;
 use crate::session::{Seat, Seats, Share};
-use crate::telemetry::refusals::{Refusals, Refused};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
+use crate::telemetry::refusals::Refused;
 
 /// What an address may take, and which ones are believed.
 #[derive(Clone, Debug)]
@@ -34,8 +35,8 @@ pub struct Gate {
     rules: Rules,
     seats: Seats<IpAddr>,
     attempts: Share<IpAddr>,
-    refusals: Arc<Refusals>,
-    /// The log hears of refusals now and then, however many there are.
+    observer: Observer,
+    /// The log hears of observer now and then, however many there are.
     warnings: DefaultDirectRateLimiter,
 }
 
@@ -51,15 +52,15 @@ pub enum Entry {
 }
 
 impl Gate {
-    pub fn new(rules: Rules, refusals: Arc<Refusals>) -> Self {
+    pub fn new(rules: Rules, observer: Observer) -> Self {
         let seats = Seats::new(rules.connections_per_address);
         let attempts = Share::new(rules.attempts_per_minute);
         let warnings = RateLimiter::direct(Quota::per_minute(WARNINGS_PER_MINUTE));
-        Self { rules, seats, attempts, refusals, warnings }
+        Self { rules, seats, attempts, observer, warnings }
     }
 
     /// For an address that only the operator reaches: nobody is counted.
-    pub fn of_all(refusals: Arc<Refusals>) -> Self {
+    pub fn of_all(observer: Observer) -> Self {
         let rules = Rules {
             proxies: Proxies::default(),
             proxy_protocol: false,
@@ -67,7 +68,7 @@ impl Gate {
             attempts_per_minute: NonZeroU32::MAX,
             exempt_loopback: true,
         };
-        Self::new(rules, refusals)
+        Self::new(rules, observer)
     }
 
     /// A new connection.
@@ -111,18 +112,13 @@ impl Gate {
     }
 
     pub fn count(&self, refused: Refused) {
-        self.refusals.count(refused);
+        self.observer.note(&Notice::Refused(refused));
     }
 
     /// Counts the refusal and tells the log.
-    pub fn refuse(&self, refused: Refused, refusal: Refusal, address: IpAddr) -> Refusal {
-        self.count(refused);
-        let name = refused.name();
-        if self.warnings.check().is_ok() {
-            tracing::warn!(limit = name, %address, "client refused; if it is a proxy, name it in server.trusted_proxies");
-        } else {
-            tracing::debug!(limit = name, %address, "client refused");
-        }
+    pub fn refuse(&self, what: Refused, refusal: Refusal, address: IpAddr) -> Refusal {
+        let loud = self.warnings.check().is_ok();
+        self.observer.note(&Notice::AddressRefused { what, address, loud });
         refusal
     }
 

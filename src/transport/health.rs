@@ -1,23 +1,43 @@
-//! How the daemon is, for load balancers and supervisors.
+//! How the daemon is, for load balancers, supervisors and Prometheus.
 //!
-//! In: [`Health`]. Out: `/healthz` and `/readyz`. Invariant: alive says that the process answers; ready says that a
-//! client sent here now gets every change.
+//! In: [`Health`], what was counted. Out: `/healthz`, `/readyz`, `/metrics`. Invariant: alive says that the process
+//! answers; ready says that a client sent here now gets every change.
 
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use serde_json::json;
 use tokio::sync::watch;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::{Reply, Response};
 
+use crate::hub::Hub;
 use crate::lifecycle::Health;
+use crate::telemetry::metrics::Observer;
 
-pub fn routes(health: watch::Receiver<Health>) -> BoxedFilter<(Response,)> {
+/// What the operator's routes stand on.
+#[derive(Clone)]
+pub struct Operations {
+    pub health: watch::Receiver<Health>,
+    pub hub: Hub,
+    pub observer: Observer,
+}
+
+pub fn routes(operations: &Operations) -> BoxedFilter<(Response,)> {
+    let Operations { health, hub, observer } = operations.clone();
     let alive = warp::path!("healthz")
         .and(warp::get())
         .map(|| warp::reply::json(&json!({ "status": "alive" })).into_response());
     let ready = warp::path!("readyz").and(warp::get()).map(move || readiness(&health.borrow()));
-    alive.or(ready).unify().boxed()
+    let metrics = warp::path!("metrics").and(warp::get()).then(move || {
+        let (hub, observer) = (hub.clone(), observer.clone());
+        async move { in_text_format(observer.render(hub.figures().await)) }
+    });
+    alive.or(ready).unify().or(metrics).unify().boxed()
+}
+
+fn in_text_format(metrics: String) -> Response {
+    warp::reply::with_header(metrics, CONTENT_TYPE, prometheus::TEXT_FORMAT).into_response()
 }
 
 fn readiness(health: &Health) -> Response {

@@ -21,19 +21,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use warp::filters::BoxedFilter;
 use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use crate::domain::principal::Principal;
-use crate::lifecycle::Health;
 use crate::session::Services;
-use crate::telemetry::refusals::Refused;
 use accept::Peer;
 use credentials::CredentialRefusal;
 use gate::{COME_BACK, Gate};
+use health::Operations;
 use origin::Origins;
 use refusal::Refusal;
 use upgrade::Handshake;
@@ -44,8 +42,8 @@ pub struct Routes {
     pub services: Arc<Services>,
     pub origins: Origins,
     pub gate: Arc<Gate>,
-    /// `None` where health has an address of its own.
-    pub health: Option<watch::Receiver<Health>>,
+    /// `None` where they have an address of their own.
+    pub operations: Option<Operations>,
     /// The tasks of upgraded sockets.
     pub sockets: TaskTracker,
 }
@@ -56,8 +54,8 @@ pub type ExtraRoutes = BoxedFilter<(Response,)>;
 /// What a browser page or a service asks for.
 pub fn public(routes: &Routes, extra: Option<ExtraRoutes>) -> BoxedFilter<(Response,)> {
     let socket = websocket_route(routes).or(tickets::route(&routes.services)).unify().boxed();
-    let own = match &routes.health {
-        Some(health) => socket.or(health::routes(health.clone())).unify().boxed(),
+    let own = match &routes.operations {
+        Some(operations) => socket.or(health::routes(operations)).unify().boxed(),
         None => socket,
     };
     let all = match extra {
@@ -66,7 +64,7 @@ pub fn public(routes: &Routes, extra: Option<ExtraRoutes>) -> BoxedFilter<(Respo
     };
     let answered = admitted(&routes.gate).and(all).recover(not_served).unify().boxed();
     let origins = routes.origins.clone();
-    origin::guard(move || origins.clone(), Arc::clone(&routes.services.refusals), answered)
+    origin::guard(move || origins.clone(), routes.services.observer.clone(), answered)
 }
 
 /// Lets a request pass that is no attempt too many of a client behind a proxy.
@@ -88,8 +86,8 @@ struct TurnedDown(Refusal);
 impl warp::reject::Reject for TurnedDown {}
 
 /// What only the operator asks for, on an address of its own.
-pub fn private(health: watch::Receiver<Health>) -> BoxedFilter<(Response,)> {
-    health::routes(health).recover(not_served).unify().boxed()
+pub fn private(operations: &Operations) -> BoxedFilter<(Response,)> {
+    health::routes(operations).recover(not_served).unify().boxed()
 }
 
 fn websocket_route(routes: &Routes) -> BoxedFilter<(Response,)> {
@@ -118,10 +116,9 @@ async fn open(
 ) -> Result<Response, Refusal> {
     let handshake = handshake?.of_address(routes.gate.upgrade(peer, headers)?);
     let services = Arc::clone(&routes.services);
-    let principal = principal(&services, headers, query).await.map_err(|refusal| {
-        services.refusals.count(Refused::Credential);
-        refusal.told()
-    })?;
+    let principal = principal(&services, headers, query)
+        .await
+        .map_err(|refusal| refusal.told(&services.observer))?;
     let seat = services
         .seat_of(principal.as_ref())
         .map_err(|_full| Refusal::rate_limited("this user has too many connections", COME_BACK))?;

@@ -14,7 +14,9 @@ use warp::reply::{Reply, Response};
 use warp::{Filter, Rejection};
 
 use super::refusal::Refusal;
-use crate::telemetry::refusals::{Refusals, Refused};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::Notice;
+use crate::telemetry::refusals::Refused;
 
 /// The pages of other origins that may talk to the service; the service's own always may.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +61,7 @@ impl Origins {
 /// `routes` should have turned its rejections into responses, or a page may not read those.
 pub fn guard(
     current: impl Fn() -> Origins + Clone + Send + Sync + 'static,
-    refusals: Arc<Refusals>,
+    observer: Observer,
     routes: BoxedFilter<(Response,)>,
 ) -> BoxedFilter<(Response,)> {
     warp::method()
@@ -70,7 +72,7 @@ pub fn guard(
         })
         .and(routes)
         .map(Admitted::share)
-        .recover(move |rejection| std::future::ready(answer_halted(rejection, &refusals)))
+        .recover(move |rejection| std::future::ready(answer_halted(rejection, &observer)))
         .unify()
         .boxed()
 }
@@ -97,10 +99,10 @@ impl Admitted {
     }
 }
 
-fn answer_halted(rejection: Rejection, refusals: &Refusals) -> Result<Response, Rejection> {
+fn answer_halted(rejection: Rejection, observer: &Observer) -> Result<Response, Rejection> {
     match rejection.find::<Halted>() {
         Some(Halted::Refused) => {
-            refusals.count(Refused::Origin);
+            observer.note(&Notice::Refused(Refused::Origin));
             Ok(Refusal::forbidden(REFUSED).into_response())
         }
         Some(Halted::Preflight(origin)) => Ok(preflight(origin.clone())),

@@ -16,6 +16,8 @@ use super::credentials::{self, CredentialRefusal};
 use super::refusal::Refusal;
 use crate::domain::principal::Principal;
 use crate::session::Services;
+use crate::telemetry::notice::Notice;
+use crate::telemetry::refusals::Refused;
 
 pub fn route(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
     let services = Arc::clone(services);
@@ -30,13 +32,16 @@ pub fn route(services: &Arc<Services>) -> BoxedFilter<(Response,)> {
 }
 
 async fn issue(services: &Services, headers: &HeaderMap) -> Result<Response, Refusal> {
-    let principal = holder(services, headers).await.map_err(|refusal| refusal.told())?;
+    let principal =
+        holder(services, headers).await.map_err(|refusal| refusal.told(&services.observer))?;
     let user = principal.user.as_deref().unwrap_or_default();
     services.share.take(user).map_err(|wait| {
+        services.observer.note(&Notice::Refused(Refused::Messages));
         Refusal::rate_limited("this user asks too often; wait before the next one", wait)
     })?;
     let issued = services.admission.issue_ticket(&principal).await;
-    let (ticket, life) = issued.map_err(|refusal| CredentialRefusal::from(refusal).told())?;
+    let (ticket, life) =
+        issued.map_err(|refusal| CredentialRefusal::from(refusal).told(&services.observer))?;
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
     let body = warp::reply::json(&json!({ "ticket": ticket, "expires_in_ms": life }));
     let no_store = warp::reply::with_header(body, header::CACHE_CONTROL, "no-store");

@@ -23,7 +23,9 @@ use crate::hub::Sink;
 use crate::protocol::native::Native;
 use crate::protocol::websocket::{Decoder, Incoming};
 use crate::session::{Connection, Services, UserSeat};
-use crate::telemetry::refusals::{Refusals, Refused};
+use crate::telemetry::metrics::Observer;
+use crate::telemetry::notice::{Notice, Transport};
+use crate::telemetry::refusals::Refused;
 
 /// Serves the socket until either side closes it.
 pub async fn run(
@@ -34,17 +36,18 @@ pub async fn run(
 ) {
     let stream = Arc::new(upgraded.stream);
     let max_message_bytes = services.options.max_message_bytes;
-    let refusals = Arc::clone(&services.refusals);
+    let observer = services.observer.clone();
     let sink = Arc::new(SocketSink(Arc::clone(&stream)));
     let Some(connection) = Connection::open(services, sink, &Native, principal, seat).await else {
         return;
     };
+    observer.note(&Notice::ConnectionOpened(Transport::WebSocket));
     let mut socket = Socket {
         stream,
         decoder: Decoder::new(max_message_bytes),
         connection,
         closing: None,
-        refusals,
+        observer,
         _seat: upgraded.seat,
     };
     socket.serve(&upgraded.early).await;
@@ -56,9 +59,15 @@ struct Socket {
     connection: Connection,
     /// How long the client has to answer a close.
     closing: Option<Instant>,
-    refusals: Arc<Refusals>,
+    observer: Observer,
     /// Free for the next connection once this one is over.
     _seat: Seat,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.observer.note(&Notice::ConnectionEnded(Transport::WebSocket));
+    }
 }
 
 impl Socket {
@@ -153,7 +162,7 @@ impl Socket {
 
     async fn refuse(&mut self, reason: CloseReason) -> bool {
         if reason == CloseReason::TooBig {
-            self.refusals.count(Refused::MessageBytes);
+            self.observer.note(&Notice::Refused(Refused::MessageBytes));
         }
         self.connection.close(reason).await;
         self.note_close();

@@ -39,8 +39,8 @@ async fn an_address_has_so_many_connections_and_a_free_one_can_be_taken_again() 
     let _second = seated(&server, "127.0.0.1").await.ok().unwrap();
     let refused = answer(raw(server.address).await, b"", "/peer").await;
     refused.is_told_to_come_back(429, "rate_limited");
-    assert_eq!(server.refusals.of(Refused::ConnectionsPerAddress), 1);
-    assert_eq!(server.refusals.of(Refused::Attempts), 0);
+    assert_eq!(server.observer.refused(Refused::ConnectionsPerAddress), 1);
+    assert_eq!(server.observer.refused(Refused::Attempts), 0);
 
     let other = raw_from("127.0.0.2", server.address).await;
     assert_eq!(answer(other, b"", "/peer").await.status(), 200, "another address has its own");
@@ -78,7 +78,7 @@ async fn an_address_has_so_many_attempts_in_a_minute() {
     let refused = answer(raw(server.address).await, b"", "/peer").await;
     let wait = refused.is_told_to_come_back(429, "rate_limited");
     assert!(wait <= 20_000, "a third of a minute brings the next one: {wait}");
-    assert_eq!(server.refusals.of(Refused::Attempts), 1);
+    assert_eq!(server.observer.refused(Refused::Attempts), 1);
     let other = raw_from("127.0.0.2", server.address).await;
     assert_eq!(answer(other, b"", "/peer").await.status(), 200);
 }
@@ -92,7 +92,7 @@ async fn a_flood_of_one_address_is_refused_beside_a_good_client() {
     for refused in answers {
         Answer(refused).is_told_to_come_back(429, "rate_limited");
     }
-    assert_eq!(server.refusals.of(Refused::Attempts), 300);
+    assert_eq!(server.observer.refused(Refused::Attempts), 300);
     assert_eq!(good.ask("and now?").await, "and now?");
 }
 
@@ -130,5 +130,5 @@ async fn a_connection_that_is_ended_gives_its_seat_back() {
     let served =
         async { while answer(raw(server.address).await, b"", "/peer").await.status() != 200 {} };
     timeout(DEADLINE, served).await.expect("the silent one is ended in time");
-    assert!(server.refusals.of(Refused::ConnectionsPerAddress) > 0);
+    assert!(server.observer.refused(Refused::ConnectionsPerAddress) > 0);
 }

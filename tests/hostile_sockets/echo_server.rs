@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rowcast::domain::close::CloseReason;
 use rowcast::protocol::websocket::{self, Decoder, Incoming};
-use rowcast::telemetry::refusals::Refusals;
+use rowcast::telemetry::metrics::Observer;
 use rowcast::transport::accept::{self, Limits, Peer};
 use rowcast::transport::gate::{Gate, Rules};
 use rowcast::transport::proxies::Proxies;
@@ -46,7 +46,7 @@ pub fn generous() -> Rules {
 pub struct EchoServer {
     pub address: SocketAddr,
     pub gate: Arc<Gate>,
-    pub refusals: Arc<Refusals>,
+    pub observer: Observer,
     pub stop: CancellationToken,
     /// The accept loop itself.
     pub serving: JoinHandle<()>,
@@ -70,8 +70,8 @@ impl EchoServer {
     }
 
     fn serve(listener: TcpListener, limits: Limits, rules: Rules) -> Self {
-        let refusals = Arc::new(Refusals::default());
-        let gate = Arc::new(Gate::new(rules, Arc::clone(&refusals)));
+        let observer = Observer::default();
+        let gate = Arc::new(Gate::new(rules, observer.clone()));
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let release = CancellationToken::new();
@@ -85,7 +85,7 @@ impl EchoServer {
         let admitted = Arc::clone(&gate);
         let serving = accept::serve(listener, routes, limits, admitted, stop.clone());
         let serving = tokio::spawn(serving);
-        Self { address, gate, refusals, stop, serving, held, release }
+        Self { address, gate, observer, stop, serving, held, release }
     }
 }
 

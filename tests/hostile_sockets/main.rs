@@ -88,7 +88,7 @@ async fn a_crowd_over_the_cap_is_told_to_come_back_beside_a_good_client() {
     for answer in answers {
         Answer(answer).is_told_to_come_back(503, "unavailable");
     }
-    assert_eq!(server.refusals.of(Refused::Connections), 200);
+    assert_eq!(server.observer.refused(Refused::Connections), 200);
     assert_eq!(good.ask("and now?").await, "and now?");
 }
 

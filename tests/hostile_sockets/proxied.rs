@@ -150,7 +150,7 @@ async fn who_is_no_proxy_may_not_connect_and_is_not_listened_to() {
         let refused = answer(socket, begin, "/peer").await;
         assert_eq!((refused.status(), refused.error().0.as_str()), (403, "forbidden"));
     }
-    assert_eq!(server.refusals.of(Refused::Forbidden), 2);
+    assert_eq!(server.observer.refused(Refused::Forbidden), 2);
 }
 
 #[tokio::test]
@@ -172,5 +172,5 @@ async fn the_clients_that_the_headers_name_are_counted_and_those_of_one_network_
     for _ in 0..5 {
         assert_eq!(peer_of(&server, &binary(0, 0, b"")).await.status(), 200, "health checks");
     }
-    assert_eq!(server.refusals.of(Refused::Attempts), 2);
+    assert_eq!(server.observer.refused(Refused::Attempts), 2);
 }

@@ -16,7 +16,8 @@ use rowcast::hub::{Hub, HubOptions};
 use rowcast::postgres::connect::Target;
 use rowcast::postgres::tickets::TicketTable;
 use rowcast::session::{Services, Share, UserSeats};
-use rowcast::telemetry::refusals::{Refusals, Refused};
+use rowcast::telemetry::metrics::Observer;
+use rowcast::telemetry::refusals::Refused;
 use rowcast::transport::accept;
 use rowcast::transport::gate::Gate;
 use rowcast::transport::origin::Origins;
@@ -33,21 +34,21 @@ use crate::echo_server::{PATIENT, generous, listener};
 
 struct Scene {
     address: std::net::SocketAddr,
-    refusals: Arc<Refusals>,
+    observer: Observer,
     sockets: TaskTracker,
 }
 
 impl Scene {
     /// The routes of the daemon; whoever is silent for twice this time is gone. Nothing here asks the database.
     fn start(heartbeat: Duration) -> Self {
-        let refusals = Arc::new(Refusals::default());
+        let observer = Observer::default();
         let sockets = TaskTracker::new();
-        let gate = Arc::new(Gate::new(generous(), Arc::clone(&refusals)));
+        let gate = Arc::new(Gate::new(generous(), observer.clone()));
         let routes = Routes {
-            services: Arc::new(services(heartbeat, &refusals)),
+            services: Arc::new(services(heartbeat, &observer)),
             origins: Origins::default(),
             gate: Arc::clone(&gate),
-            health: None,
+            operations: None,
             sockets: sockets.clone(),
         };
         let listener = listener();
@@ -55,7 +56,7 @@ impl Scene {
         let routes = public(&routes, None);
         let stop = CancellationToken::new();
         tokio::spawn(accept::serve(listener, routes, PATIENT, gate, stop));
-        Self { address, refusals, sockets }
+        Self { address, observer, sockets }
     }
 
     async fn socket(&self) -> TcpStream {
@@ -74,10 +75,10 @@ impl Scene {
     }
 }
 
-fn services(heartbeat: Duration, refusals: &Arc<Refusals>) -> Services {
+fn services(heartbeat: Duration, observer: &Observer) -> Services {
     let pool = Target::parse("postgres://nobody@127.0.0.1:1/nothing").unwrap().pool(2);
     let identity = watch::channel(None).1;
-    let history = LogHistory::new(pool.clone(), identity.clone());
+    let history = LogHistory::new(pool.clone(), identity.clone(), observer.clone());
     let minute = Duration::from_secs(60);
     let hub = HubOptions {
         queue_bytes: 1 << 20,
@@ -95,7 +96,7 @@ fn services(heartbeat: Duration, refusals: &Arc<Refusals>) -> Services {
     let auth = AuthConfig { anonymous: true, ..AuthConfig::default() };
     let rights = Arc::<Rights>::default();
     Services {
-        hub: Hub::start(hub, Arc::new(history.clone())),
+        hub: Hub::start(hub, Arc::new(history.clone()), observer.clone()),
         admission: Admission {
             authenticator: Authenticator::new(&auth).unwrap(),
             tickets: Tickets::new(TicketTable::new(pool), identity, minute),
@@ -107,7 +108,7 @@ fn services(heartbeat: Duration, refusals: &Arc<Refusals>) -> Services {
         options: Arc::new(options),
         share: Share::new(NonZeroU32::new(1_000_000).unwrap()),
         seats: UserSeats::new(usize::MAX),
-        refusals: Arc::clone(refusals),
+        observer: observer.clone(),
     }
 }
 
@@ -158,7 +159,7 @@ async fn a_frame_that_announces_too_much_is_counted_and_ended() {
         let read = read_all(&mut socket).await;
         assert!(holds_code(&read, code), "{length}: {read:?}");
     }
-    assert_eq!(scene.refusals.of(Refused::MessageBytes), 2);
+    assert_eq!(scene.observer.refused(Refused::MessageBytes), 2);
     scene.is_empty().await;
 }
 

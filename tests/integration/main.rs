@@ -15,6 +15,7 @@ mod crash;
 mod delivery;
 mod hostile;
 mod install;
+mod metrics;
 mod outages;
 mod privileges;
 mod resume;

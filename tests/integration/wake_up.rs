@@ -19,6 +19,7 @@ use rowcast::lifecycle::Health;
 use rowcast::postgres::connect::Target;
 use rowcast::postgres::identity::EpochPolicy;
 use rowcast::protocol::Wire;
+use rowcast::telemetry::metrics::Observer;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -135,6 +136,7 @@ impl Reader {
                 recent_bytes: 0,
             },
             Arc::new(NoHistory),
+            Observer::default(),
         );
         let (health, mut watched) = watch::channel(Health::Starting);
         let target = Target::parse(db.url()).unwrap();
@@ -147,6 +149,7 @@ impl Reader {
             fallback,
             epoch_policy: EpochPolicy::Strict,
             hub: hub.clone(),
+            observer: Observer::default(),
             health,
             identity: watch::channel(None).0,
         };

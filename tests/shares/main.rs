@@ -132,8 +132,8 @@ async fn a_user_has_so_many_connections_and_a_free_one_can_be_taken_again() {
     let ana = Way::to(&world).user("ana");
     let (first, _second) = (ana.admitted().await, ana.admitted().await);
     is_told_to_come_back(&ana.refused().await, 429, "rate_limited");
-    assert_eq!(world.daemon.refusals().of(Refused::ConnectionsPerUser), 1);
-    assert_eq!(world.daemon.refusals().of(Refused::ConnectionsPerAddress), 0);
+    assert_eq!(world.daemon.observer().refused(Refused::ConnectionsPerUser), 1);
+    assert_eq!(world.daemon.observer().refused(Refused::ConnectionsPerAddress), 0);
     let mut good = world.client("ben").await;
     assert_eq!(
         good.ask(json!({ "type": "ping" })).await["type"],
@@ -157,7 +157,7 @@ async fn a_user_who_is_named_by_the_first_message_is_counted_too() {
     let mut second = Client::connect(world.daemon.address(), None).await;
     second.send(auth.clone()).await;
     assert_eq!(second.close_code().await, 4429);
-    assert_eq!(world.daemon.refusals().of(Refused::ConnectionsPerUser), 1);
+    assert_eq!(world.daemon.observer().refused(Refused::ConnectionsPerUser), 1);
     is_told_to_come_back(&Way::to(&world).user("ana").refused().await, 429, "rate_limited");
     assert_eq!(first.ask(json!({ "type": "ping" })).await["type"], "pong");
     drop(first);
@@ -182,7 +182,7 @@ async fn two_who_name_themselves_at_once_do_not_share_the_last_seat() {
     });
     let admitted: usize = futures_util::future::join_all(outcomes).await.into_iter().sum();
     assert_eq!(admitted, 5);
-    assert_eq!(world.daemon.refusals().of(Refused::ConnectionsPerUser), 35);
+    assert_eq!(world.daemon.observer().refused(Refused::ConnectionsPerUser), 35);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +192,7 @@ async fn an_address_has_so_many_connections() {
     let first = way().user("ana").admitted().await;
     let _second = way().user("ben").admitted().await;
     is_told_to_come_back(&way().user("eve").refused().await, 429, "rate_limited");
-    assert_eq!(world.daemon.refusals().of(Refused::ConnectionsPerAddress), 1);
+    assert_eq!(world.daemon.observer().refused(Refused::ConnectionsPerAddress), 1);
     way().user("eve").from("127.0.0.2").admitted().await;
     drop(first);
     way().user("eve").admitted_at_last().await;
@@ -205,7 +205,7 @@ async fn an_address_has_so_many_attempts() {
     let _open = (way().admitted().await, way().admitted().await);
     let wait = is_told_to_come_back(&way().refused().await, 429, "rate_limited");
     assert!(wait <= 30_000, "half a minute brings the next one: {wait}");
-    assert_eq!(world.daemon.refusals().of(Refused::Attempts), 1);
+    assert_eq!(world.daemon.observer().refused(Refused::Attempts), 1);
     way().from("127.0.0.2").admitted().await;
 }
 
@@ -215,7 +215,7 @@ async fn a_proxy_of_this_machine_that_nobody_named_is_not_taken_for_one_client()
     let world = World::with(&settings(few, "")).await;
     let way = || Way::to(&world).user("ana");
     let _all = (way().admitted().await, way().admitted().await, way().admitted().await);
-    assert_eq!(world.daemon.refusals().all().map(|(_, count)| count).sum::<u64>(), 0);
+    assert_eq!(Refused::ALL.map(|what| world.daemon.observer().refused(what)), [0; 11]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +223,7 @@ async fn connections_in_all_are_bounded_and_the_refusal_says_so() {
     let world = World::with(&settings("connections = 1", "")).await;
     let first = Way::to(&world).user("ana").admitted().await;
     is_told_to_come_back(&Way::to(&world).user("ben").refused().await, 503, "unavailable");
-    assert_eq!(world.daemon.refusals().of(Refused::Connections), 1);
+    assert_eq!(world.daemon.observer().refused(Refused::Connections), 1);
     drop(first);
     Way::to(&world).user("ben").admitted_at_last().await;
 }
@@ -240,7 +240,7 @@ async fn behind_a_proxy_its_clients_are_counted_and_what_they_claim_is_not_belie
     is_told_to_come_back(&chain, 429, "rate_limited");
     let lines = client("6.6.6.6").with("x-forwarded-for", "198.51.100.7,10.0.0.9");
     is_told_to_come_back(&lines.refused().await, 429, "rate_limited");
-    assert_eq!(world.daemon.refusals().of(Refused::ConnectionsPerAddress), 3);
+    assert_eq!(world.daemon.observer().refused(Refused::ConnectionsPerAddress), 3);
 
     let _other = client("198.51.100.8").admitted().await;
     let _network = client("2001:db8:0:1::7").admitted().await;
@@ -257,7 +257,7 @@ async fn behind_a_proxy_each_request_of_a_client_is_an_attempt() {
     let _open = (client("198.51.100.7").admitted().await, client("198.51.100.7").admitted().await);
     let refused = client("198.51.100.7").refused().await;
     is_told_to_come_back(&refused, 429, "rate_limited");
-    assert_eq!(world.daemon.refusals().of(Refused::Attempts), 1);
+    assert_eq!(world.daemon.observer().refused(Refused::Attempts), 1);
     client("198.51.100.8").admitted().await;
     // The proxy's own health checks, over one connection and over many.
     let health = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".repeat(9);
@@ -302,7 +302,7 @@ async fn a_proxy_header_and_a_forwarded_address_behind_it_are_one_chain() {
             exchange(&way, request(&format!("10.0.0.{n}"), "198.51.100.8").as_bytes()).await;
         assert_eq!(answer.split(' ').nth(1), Some(status), "{answer}");
     }
-    assert_eq!(world.daemon.refusals().of(Refused::Attempts), 2);
+    assert_eq!(world.daemon.observer().refused(Refused::Attempts), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -312,9 +312,9 @@ async fn refused_credentials_and_origins_are_counted() {
     assert_eq!(bad.status(), 401);
     let page = Way::to(&world).user("ana").with("origin", "https://evil.example").refused().await;
     assert_eq!(page.status(), 403);
-    let counts: Vec<(&str, u64)> =
-        world.daemon.refusals().all().filter(|(_, count)| *count > 0).collect();
-    assert_eq!(counts, [("credential", 1), ("origin", 1)]);
+    let counted =
+        Refused::ALL.into_iter().filter(|what| world.daemon.observer().refused(*what) > 0);
+    assert_eq!(counted.collect::<Vec<_>>(), [Refused::Credential, Refused::Origin]);
 }
 
 const DEADLINE: Duration = Duration::from_secs(30);

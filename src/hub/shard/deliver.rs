@@ -4,6 +4,7 @@
 //! subscribers that an event reaches, and nothing is encoded or allocated for each of them.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::super::fanout::{Delivery, Frames};
 use super::Shard;
@@ -18,6 +19,7 @@ impl Shard {
             self.deliver(event, Some(&run));
         }
         self.remember(batch);
+        self.published.captured = batch.events.last().and_then(|event| captured(event));
     }
 
     pub(super) fn remember(&mut self, batch: &Batch) {
@@ -53,12 +55,14 @@ impl Shard {
             let mut frames = Frames::new(event, channel);
             let live = Delivery::new(event, channel, run);
             let (subscribers, dirty) = (&mut self.subscribers, &mut self.dirty);
+            let frames_queued = &mut self.published.frames;
             self.routes.visit(channel, event.audience.as_deref(), |slot| {
                 let subscriber = &mut subscribers[slot];
                 if subscriber.delivery == number || subscriber.state.is_closing() {
                     return;
                 }
                 subscriber.delivery = number;
+                *frames_queued += 1;
                 if !subscriber.push_live(frames.frame(subscriber.wire), &live) {
                     overflowed.push(slot);
                 }
@@ -84,4 +88,8 @@ impl Shard {
             }
         }
     }
+}
+
+fn captured(event: &Event) -> Option<SystemTime> {
+    humantime::parse_rfc3339(&event.at).ok()
 }

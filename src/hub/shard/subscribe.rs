@@ -10,6 +10,7 @@ use crate::domain::message::{Reference, ResetReason, ServerMessage};
 use crate::domain::past::Start;
 use crate::domain::rights::Version;
 use crate::domain::routes::SubscriberId;
+use crate::telemetry::notice::Notice;
 
 /// The answer to a subscribe that is still owed.
 #[derive(Debug)]
@@ -86,8 +87,13 @@ impl Shard {
         position: Option<Box<str>>,
         replayed: u64,
     ) {
+        let asked = owed.after.is_some() || owed.refused.is_some();
         let Owed { reference, pattern, refused, .. } = owed;
         let recovered = refused.is_none();
+        if asked {
+            let outcome = refused.map_or("recovered", ResetReason::as_str);
+            self.observer.note(&Notice::Resumed(outcome));
+        }
         let reset = refused.map(|reason| ServerMessage::Reset { pattern: pattern.clone(), reason });
         self.tell(
             slot,

@@ -18,6 +18,8 @@ use super::{Command, Key, Shard};
 use crate::domain::close::CloseReason;
 use crate::domain::message::{ResetReason, ServerMessage};
 use crate::domain::routes::SubscriberId;
+use crate::telemetry::notice::Notice;
+use crate::telemetry::refusals::Refused;
 
 impl Shard {
     pub(super) fn tell(&mut self, slot: SubscriberId, message: &ServerMessage) {
@@ -56,6 +58,10 @@ impl Shard {
             return;
         }
         let dropped = subscriber.outbox.drop_live();
+        if !dropped.is_empty() {
+            self.observer.note(&Notice::Lagged);
+            self.observer.note(&Notice::Refused(Refused::QueueBytes));
+        }
         self.fall_back(slot, &dropped);
         let unlogged = dropped.iter().filter(|live| live.logged.is_none());
         self.admit_loss(slot, &unlogged.map(Arc::as_ref).collect::<Vec<_>>());
@@ -118,6 +124,7 @@ impl Shard {
         if !subscriber.state.is_closing() {
             subscriber.outbox.replace(subscriber.wire.close(CloseReason::TooSlow));
         }
+        self.observer.note(&Notice::GivenUp);
         subscriber.outbox.flush(&*subscriber.sink);
         subscriber.sink.abort();
         subscriber.state = State::Closed;

@@ -16,6 +16,7 @@ use crate::domain::position::Position;
 use crate::domain::rights::{Version, Whose};
 use crate::domain::snapshot::{Snapshot, Xid};
 use crate::hub::{After, History, Hub, HubOptions, Past, Request, Subscriber};
+use crate::telemetry::metrics::Observer;
 
 const PATTERNS: [&str; 2] = ["all", "row:*"];
 
@@ -88,6 +89,7 @@ impl Model {
                     recent_bytes,
                 },
                 Arc::new(ModelLog { log: Arc::clone(&log), pages: Arc::clone(&pages) }),
+                Observer::default(),
             ),
             position: start.clone(),
             rest: Vec::new(),

@@ -86,7 +86,7 @@ fn entries_that_are_no_origin_are_named() {
 
 async fn answer(method: Method, lines: &[(HeaderName, &str)]) -> Response {
     let routes = warp::any().map(|| "here you are".into_response()).boxed();
-    let service = warp::service(guard(origins, Arc::default(), routes));
+    let service = warp::service(guard(origins, Observer::default(), routes));
     let mut request = http::Request::builder().method(method).uri("/v1/events");
     *request.headers_mut().unwrap() = headers(lines);
     let request = request.body(http_body()).unwrap();

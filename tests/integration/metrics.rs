@@ -1,0 +1,130 @@
+//! What `/metrics` says, while real clients do real things.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Duration, sleep};
+
+use crate::harness::{OPEN, World};
+
+/// Each series and its value.
+struct Metrics(HashMap<String, String>);
+
+impl Metrics {
+    async fn of(address: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nhost: rowcast\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let series = body.lines().filter(|line| line.starts_with("rowcast_")).map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        Self(series.collect())
+    }
+
+    /// The metrics once this holds: what is counted behind a write is there a moment later.
+    async fn once(address: SocketAddr, holds: impl Fn(&Self) -> bool) -> Self {
+        for _ in 0..500 {
+            let metrics = Self::of(address).await;
+            if holds(&metrics) {
+                return metrics;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{:#?}", Self::of(address).await.0);
+    }
+
+    fn get(&self, series: &str) -> i64 {
+        self.text(series).parse().unwrap()
+    }
+
+    fn text(&self, series: &str) -> &str {
+        self.0.get(series).unwrap_or_else(|| panic!("no {series} in {:#?}", self.0.keys()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_counted() {
+    let world = World::with(OPEN).await;
+    let address = world.daemon.address();
+    let mut client = world.subscriber("ana", &["a", "b"]).await;
+    world.sql("select rowcast.emit('a', 'x', '1')").await;
+    let id = client.changes(1).await[0]["id"].clone();
+    let refused = json!({ "type": "subscribe", "channel": "user:ben" });
+    assert_eq!(client.ask(refused).await["code"], "forbidden");
+    client.ask(json!({ "type": "subscribe", "channel": "a", "after": id })).await;
+    let lost =
+        client.ask(json!({ "type": "subscribe", "channel": "b", "after": "nonsense" })).await;
+    assert_eq!(lost["recovered"], false);
+    world.sql("select rowcast.revoke(jti => 'nobody')").await;
+
+    let counted = |metrics: &Metrics| {
+        metrics.get("rowcast_rights_changed_total") == 1
+            && metrics.get("rowcast_event_delivery_age_seconds_count") == 1
+            && metrics.0.contains_key("rowcast_resumes_total{outcome=\"recovered\"}")
+    };
+    let metrics = Metrics::once(address, counted).await;
+    for (series, value) in [
+        ("rowcast_connections{transport=\"websocket\"}", 1),
+        ("rowcast_connections_opened_total{transport=\"websocket\"}", 1),
+        ("rowcast_subscribers", 1),
+        ("rowcast_subscriptions", 2),
+        ("rowcast_events_read_total{source=\"log\"}", 1),
+        ("rowcast_event_read_age_seconds_count", 1),
+        ("rowcast_deliveries_total", 1),
+        ("rowcast_refused_total{reason=\"forbidden\"}", 1),
+        ("rowcast_refused_total{reason=\"credential\"}", 0),
+        ("rowcast_resumes_total{outcome=\"recovered\"}", 1),
+        ("rowcast_resumes_total{outcome=\"bad_position\"}", 1),
+        ("rowcast_listening", 1),
+        ("rowcast_database_lost_total", 0),
+        ("rowcast_queued_bytes", 0),
+    ] {
+        assert_eq!(metrics.get(series), value, "{series}");
+    }
+    let modes = ["awake", "asleep", "beside"]
+        .map(|mode| metrics.get(&format!("rowcast_reader_mode{{mode=\"{mode}\"}}")));
+    assert_eq!(modes.iter().sum::<i64>(), 1);
+    // Measured with each round of retention.
+    let measured = |metrics: &Metrics| metrics.get("rowcast_log_bytes") > 0;
+    let metrics = Metrics::once(address, measured).await;
+    let usage: f64 = metrics.text("rowcast_notification_queue_usage_ratio").parse().unwrap();
+    assert!((0.0..0.5).contains(&usage));
+
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid()";
+    world.sql(end).await;
+    let back = |metrics: &Metrics| {
+        metrics.get("rowcast_database_lost_total") >= 1 && metrics.get("rowcast_listening") == 1
+    };
+    Metrics::once(address, back).await;
+    drop(client);
+    Metrics::once(address, |m| m.get("rowcast_connections{transport=\"websocket\"}") == 0).await;
+    world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_private_address_nothing_is_told_on_the_public_one() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let private = free.local_addr().unwrap();
+    drop(free);
+    let settings = format!("{OPEN}\nserver.private_listen = \"{private}\"");
+    let world = World::with(&settings).await;
+    for path in ["/metrics", "/readyz", "/healthz"] {
+        let mut stream = TcpStream::connect(world.daemon.address()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+    assert_eq!(Metrics::of(private).await.get("rowcast_listening"), 1);
+    world.daemon.stop().await;
+}
