@@ -117,11 +117,15 @@ impl Admission {
     /// Counts the refusal and tells the log.
     pub fn refuse(&self, refused: Refused, refusal: Refusal, address: IpAddr) -> Refusal {
         self.count(refused);
-        let name = refused.name();
+        let limit = refused.name();
+        let hint = match refused {
+            Refused::Attempts | Refused::ConnectionsPerAddress => NAME_IT,
+            _ => "",
+        };
         if self.warnings.check().is_ok() {
-            tracing::warn!(limit = name, %address, "client refused; if it is a proxy, name it in server.trusted_proxies");
+            tracing::warn!(limit, %address, "client refused{hint}");
         } else {
-            tracing::debug!(limit = name, %address, "client refused");
+            tracing::debug!(limit, %address, "client refused");
         }
         refusal
     }
@@ -165,6 +169,8 @@ impl Admission {
 
 /// Nobody knows when a seat is free again.
 pub const COME_BACK: Duration = Duration::from_secs(5);
+
+const NAME_IT: &str = "; if it is a proxy, name it in server.trusted_proxies";
 
 const NO_PROXY: &str = "only the proxies that server.trusted_proxies names may connect here";
 
