@@ -37,7 +37,8 @@ async fn autobahn_finds_nothing() {
 
 async fn run_suite(url: &str, report: &Path) {
     let variable = |name| {
-        std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: run tests/autobahn/run"))
+        std::env::var_os(name)
+            .unwrap_or_else(|| panic!("{name} is not set: run tests/autobahn/run"))
     };
     let plan = serde_json::json!({
         "outdir": report, "cases": CHAPTERS, "exclude-cases": [], "exclude-agent-cases": {},

@@ -7,6 +7,7 @@ mod capture;
 mod connect;
 mod crash;
 mod delivery;
+mod grants;
 mod hostile;
 mod install;
 mod outages;
