@@ -9,6 +9,7 @@ mod crash;
 mod delivery;
 mod grants;
 mod hostile;
+mod hostile_database;
 mod install;
 mod outages;
 mod privileges;
