@@ -15,7 +15,7 @@ as $$
       from rowcast._column c
      cross join format('%I.%I', side, c.name) v (value)
      where c.target = w.target
-       and c.name = any (rowcast._used(w));
+       and c.name = any ((select rowcast._used(w))::text[]);   -- asked once, not for each column
 $$;
 
 comment on function rowcast._side(rowcast.watched, text, text) is
