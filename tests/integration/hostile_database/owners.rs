@@ -1,7 +1,7 @@
 //! Those who own what a watched table is made of: types, casts, domains, policies, functions that a condition calls.
 
 use super::{Attacker, refused};
-use crate::harness::{forget, logged};
+use crate::harness::{forget, logged, psql};
 
 /// Types of the attacker's, with a cast for every occasion.
 const TYPES: &str = "
@@ -62,6 +62,34 @@ async fn the_owner_of_a_columns_type_runs_nothing_as_us_and_the_row_looks_the_sa
         forget(&attacker.db).await;
         attacker.admin(WRITES).await;
         assert_eq!(ours, logged(&attacker.db).await, "{arguments}");
+    }
+}
+
+#[tokio::test]
+async fn the_plain_files_run_nothing_of_theirs_either() {
+    for file in ["row_change", "statement_change"] {
+        let attacker = Attacker::new().await;
+        attacker.run(TYPES).await;
+        attacker.admin(TABLE).await;
+        let path = format!("{}/triggers/{file}.sql", env!("CARGO_MANIFEST_DIR"));
+        let install = format!("\\set table t\n\\i {path}\n");
+        psql(attacker.db.url(), &install).unwrap();
+        attacker.admin(WRITES).await;
+        assert_eq!(attacker.caught().await, Vec::<String>::new(), "{file}");
+        let first = &logged(&attacker.db).await[0];
+        assert_eq!(
+            first,
+            r#"insert {t} key {"id":1} row {"id":1,"m":"x","d":"x","ms":["x",null],"p":{"n":7,"m":"y"},"ps":[{"n":8,"m":"y"},null],"v":"%1$s $5"}"#,
+            "{file}"
+        );
+        attacker.admin("create or replace function rowcast._trusted(type oid) returns boolean language sql as 'select true'").await;
+        psql(attacker.db.url(), &install).unwrap();
+        attacker.admin(WRITES).await;
+        assert!(attacker.caught().await.contains(&"json as rowcast_owner".to_owned()), "{file}");
+        attacker.admin("create table sly (id int primary key, \"$capture$\" text)").await;
+        let complaint =
+            psql(attacker.db.url(), &install.replace("table t", "table sly")).unwrap_err();
+        assert!(complaint.contains("holds $capture$"), "{complaint}");
     }
 }
 
