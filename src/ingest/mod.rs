@@ -7,6 +7,7 @@
 mod follower;
 pub mod pace;
 pub mod payload;
+mod replays;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::postgres::listener::{ListenError, Listener};
 use crate::postgres::migrations::{self, MigrateError};
 use follower::Follower;
 use pace::{Pace, Wake};
+use replays::Replays;
 
 pub struct Ingest {
     /// Where the log is read.
@@ -128,7 +130,8 @@ impl Ingest {
     ) -> Result<Follower<'a>, IngestError> {
         let log = EventLog::new(client, Arc::clone(&identity)).await?;
         let pace = Pace::new(self.wake, self.fallback);
-        Ok(Follower { hub: &self.hub, log, identity, progress, pace, checked: Instant::now() })
+        let (replays, checked) = (Replays::since(log.oldest_open()), Instant::now());
+        Ok(Follower { hub: &self.hub, log, identity, progress, pace, replays, checked })
     }
 
     async fn ready(&self) {

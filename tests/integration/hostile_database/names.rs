@@ -174,7 +174,7 @@ async fn text_in_a_condition_is_only_text() {
 async fn a_value_cannot_name_a_channel_of_somebody_else() {
     let db = Database::migrated().await;
     let client = db.client().await;
-    client.batch_execute("create table t (id int primary key, v text, w text, c char(5)); select rowcast.watch('t', array['t:{v}', 'o:{v}:{w}', 'u{c}', '{v}'])").await.unwrap();
+    client.batch_execute("create table t (id int, v text, w text, c char(5), primary key (id)); select rowcast.watch('t', array['t:{v}', 'o:{v}:{w}', 'u{c}', '{v}'])").await.unwrap();
     for value in [
         "a:b",
         "*",
@@ -212,12 +212,16 @@ async fn a_value_cannot_name_a_channel_of_somebody_else() {
     // The naive version puts the value in as it is.
     client
         .batch_execute(
-            "create function naive(v text) returns text language sql as $$ select 't:' || v $$",
+            "create or replace function rowcast._template(target regclass, template text, alias text, is_channel boolean, strict boolean) returns text
+             language sql set search_path = pg_catalog, pg_temp as $$ select format('(%L || %I.v)', split_part(template, '{', 1), alias) $$;
+             select rowcast.watch('t', array['t:{v}']); insert into t values (1, 'a:b')",
         )
         .await
         .unwrap();
-    let naive: String = client.query_one("select naive('a:b')", &[]).await.unwrap().get(0);
-    assert_eq!(naive, "t:a:b");
+    assert_eq!(
+        logged(&db).await,
+        [r#"insert {t:a:b} key {"id":1} row {"id":1,"v":"a:b","w":null,"c":null}"#]
+    );
 }
 
 #[tokio::test]
@@ -256,7 +260,14 @@ async fn settings_of_the_writer_are_short_text_and_nothing_else() {
             (expected.clone(), expected)
         );
         forget(&attacker.db).await;
-    }
+    } // The naive version keeps all of it, in every event.
+    let admin = attacker.db.client().await;
+    let emit = "select pg_get_functiondef('rowcast.emit'::regproc)";
+    let emit: String = admin.query_one(emit, &[]).await.unwrap().get(0);
+    admin.batch_execute(&emit.replace("left(", "concat(")).await.unwrap();
+    client.batch_execute("select rowcast.emit('t', 'hello')").await.unwrap();
+    let length = "select length(origin) from rowcast.event";
+    assert!(admin.query_one(length, &[]).await.unwrap().get::<_, i32>(0) >= 1_000_000);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A writer's search_path and temporary objects.
+//! A writer's `search_path` and temporary objects.
 
 use super::Attacker;
 use crate::harness::{logged, psql};

@@ -169,8 +169,8 @@ fn overlong_spellings_are_refused() {
 #[test]
 fn surrogates_are_refused_single_and_paired() {
     let spelt = |code: u16| {
-        let [high, low] = [code >> 6 & 0x3f, code & 0x3f].map(|bits| 0x80 | bits as u8);
-        [0xed, high, low]
+        let continuation = |bits: u16| 0x80 | u8::try_from(bits & 0x3f).expect("six bits");
+        [0xed, continuation(code >> 6), continuation(code)]
     };
     for code in 0xd800..=0xdfff {
         is_refused(&spelt(code));
