@@ -3,7 +3,7 @@
 begin;
 set local search_path = pg_catalog, pg_temp;
 set local lock_timeout = '2s';
-select pg_advisory_xact_lock(32210705904137077);   -- one installer at a time
+select pg_advisory_xact_lock(32210705904137079);   -- one installer at a time
 
 select to_regclass('rowcast.migration') is null as fresh \gset
 \if :fresh
@@ -26,6 +26,8 @@ select not exists (select from rowcast.migration where version = 4) as missing \
     insert into rowcast.migration (version, name) values (4, '0004_access');
 \endif
 
+\ir functions/trusted.sql
+\ir functions/shown.sql
 \ir functions/column.sql
 \ir functions/refuse_target.sql
 \ir functions/refuse_channel.sql
@@ -41,6 +43,7 @@ select not exists (select from rowcast.migration where version = 4) as missing \
 \ir functions/paired.sql
 \ir functions/audience.sql
 \ir functions/missing_side.sql
+\ir functions/side.sql
 \ir functions/event_select.sql
 \ir functions/rebuild_query.sql
 \ir functions/surviving.sql

@@ -18,6 +18,7 @@ select set_config('rowcast.install_table', :'target', true) is null
     or set_config('rowcast.install_ops', :'ops', true) is null as unset \gset
 
 do $do$
+#variable_conflict use_variable
 declare
     target   constant regclass := current_setting('rowcast.install_table')::oid;
     name     constant text := (select format('%I.%I', n.nspname, c.relname)
@@ -41,16 +42,35 @@ declare
            and k.place <= i.indnkeyatts
          order by k.place);
     keyless  constant boolean := keys = '{}';
+    old_key  text;
+    new_key  text;
+    new_row  text;
     op       text;
 begin
     perform rowcast._refuse_target(target);
     perform rowcast._refuse_caller(target);
     perform rowcast._refuse_channel(channel, channel);
+    if position('$capture$' in concat(name, sent, keys)) > 0 then
+        raise exception 'a name of % holds $capture$, which ends the text of a function here', name
+            using errcode = 'RC011', hint = 'Take rowcast.watch, or name other columns.';
+    end if;
     if sent = '{}' then
         raise exception 'none of these columns is in %: %', name, current_setting('rowcast.install_columns')
             using errcode = 'RC011', hint = 'Name columns as they are in the table, joined by commas.';
     end if;
     keys := case when keyless then sent else keys end;
+    -- A column whose type belongs to a stranger is shown without the stranger's casts.
+    select string_agg(format('%s as %I', rowcast._shown(format('old.%I', c.name), c.type), c.name), ', ' order by array_position(keys, c.name)),
+           string_agg(format('%s as %I', rowcast._shown(format('new.%I', c.name), c.type), c.name), ', ' order by array_position(keys, c.name))
+      into old_key, new_key
+      from rowcast._column c
+     where c.target = target
+       and c.name = any (keys);
+    select string_agg(format('%s as %I', rowcast._shown(format('new.%I', c.name), c.type), c.name), ', ' order by c.num)
+      into new_row
+      from rowcast._column c
+     where c.target = target
+       and c.name = any (sent);
 
     foreach op in array string_to_array(current_setting('rowcast.install_ops'), ',') loop
         if op not in ('insert', 'update', 'delete') then
@@ -107,9 +127,9 @@ $sql$,
             -- Building: the keys, then what differs, then the row.
             concat_ws(E'\n        ',
                 case when op <> 'insert' then
-                    format('select row_to_json(k.*) into was from (select %s) k;', (select string_agg(format('old.%I', c), ', ') from unnest(keys) c)) end,
+                    format('select row_to_json(k.*) into was from (select %s) k;', old_key) end,
                 case when op <> 'delete' then
-                    format('select row_to_json(k.*) into is_now from (select %s) k;', (select string_agg(format('new.%I', c), ', ') from unnest(keys) c)) end,
+                    format('select row_to_json(k.*) into is_now from (select %s) k;', new_key) end,
                 case when op = 'update' and keyless then 'was := is_now;' end,
                 case when op = 'update' then
                     format(E'changed := array_remove(array[%s], null);\n'
@@ -119,7 +139,7 @@ $sql$,
                     format(E'select row_to_json(r.*) into image from (select %s) r;\n'
                            '        if octet_length(image::text) > 8388608 then\n'
                            '            image := null;\n            changed := null;\n            whole := false;\n        end if;',
-                           (select string_agg(format('new.%I', c), ', ') from unnest(sent) c)) end),
+                           new_row) end),
 
             -- Logging: a changed key is one row gone and another come.
             case op

@@ -17,6 +17,7 @@ select set_config('rowcast.install_table', :'target', true) is null
     or set_config('rowcast.install_columns', :'columns', true) is null as unset \gset
 
 do $do$
+#variable_conflict use_variable
 declare
     target   constant regclass := current_setting('rowcast.install_table')::oid;
     name     constant text := (select format('%I.%I', n.nspname, c.relname)
@@ -39,9 +40,15 @@ declare
                                 order by x.indisprimary desc limit 1)
            and k.place <= i.indnkeyatts
          order by k.place);
-    new_key  constant text := (select string_agg(format('n.%I', c), ', ') from unnest(keys) c);
-    old_key  constant text := (select string_agg(format('o.%I', c), ', ') from unnest(keys) c);
-    new_row  constant text := (select string_agg(format('n.%I', c), ', ') from unnest(sent) c);
+    -- A column whose type belongs to a stranger is shown without the stranger's casts.
+    new_key  constant text := (select string_agg(format('%s as %I', rowcast._shown(format('n.%I', c.name), c.type), c.name), ', ' order by array_position(keys, c.name))
+                                 from rowcast._column c where c.target = target and c.name = any (keys));
+    old_key  constant text := (select string_agg(format('%s as %I', rowcast._shown(format('o.%I', c.name), c.type), c.name), ', ' order by array_position(keys, c.name))
+                                 from rowcast._column c where c.target = target and c.name = any (keys));
+    new_row  constant text := (select string_agg(format('%s as %I', rowcast._shown(format('n.%I', c.name), c.type), c.name), ', ' order by c.num)
+                                 from rowcast._column c where c.target = target and c.name = any (sent));
+    new_pair constant text := (select string_agg(format('n.%I', c), ', ') from unnest(keys) c);
+    old_pair constant text := (select string_agg(format('o.%I', c), ', ') from unnest(keys) c);
     differs  constant text := (select string_agg(format('case when row(n.%1$I)::record *<> row(o.%1$I)::record then %1$L end', c), ', ')
                                  from unnest(sent) c);
     func     text;
@@ -50,6 +57,10 @@ begin
     perform rowcast._refuse_target(target);
     perform rowcast._refuse_caller(target);
     perform rowcast._refuse_channel(channel, channel);
+    if position('$capture$' in concat(name, sent, keys)) > 0 then
+        raise exception 'a name of % holds $capture$, which ends the text of a function here', name
+            using errcode = 'RC011', hint = 'Take rowcast.watch, or name other columns.';
+    end if;
     if sent = '{}' then
         raise exception 'none of these columns is in %: %', name, current_setting('rowcast.install_columns')
             using errcode = 'RC011', hint = 'Name columns as they are in the table, joined by commas.';
@@ -124,12 +135,12 @@ $sql$, func,
                case when n.%3$I is not null and o.%3$I is not null and octet_length(i.image::text) <= 8388608 then c.changed end,
                writer, origin, n.%3$I is not null and octet_length(i.image::text) > 8388608
           from old_rows o
-          full join new_rows n on row(%4$s)::record *= row(%5$s)::record
+          full join new_rows n on row(%8$s)::record *= row(%9$s)::record
           cross join lateral (select row_to_json(r.*) as key from (select %4$s) r offset 0) w
           cross join lateral (select row_to_json(r.*) as key from (select %5$s) r offset 0) k
           cross join lateral (select array_remove(array[%6$s], null) as changed offset 0) c
           cross join lateral (select row_to_json(r.*) as image from (select %7$s) r offset 0) i
-         where c.changed <> '{}' or n.%3$I is null or o.%3$I is null$upd$, name, channel, keys[1], old_key, new_key, differs, new_row)
+         where c.changed <> '{}' or n.%3$I is null or o.%3$I is null$upd$, name, channel, keys[1], old_key, new_key, differs, new_row, old_pair, new_pair)
             end, name, op, channel);
         execute format('alter function rowcast.%I() owner to rowcast_owner', func);
         execute format('revoke all on function rowcast.%I() from public', func);

@@ -6,8 +6,7 @@ create or replace function rowcast._bulk(query text, names text[], numbers int[]
     set search_path = pg_catalog, pg_temp
 as $$
     select rowcast._log_columns() || E'\n'
-           || replace(rowcast._filled(query, names, numbers, needed, watched, relation, 't', ' from new_rows t', 't', ' from old_rows t'),
-                      '{limit}', '8388608');
+           || rowcast._filled(query, names, numbers, needed, watched, relation, 't', ' from new_rows t', 't', ' from old_rows t');
 $$;
 
 comment on function rowcast._bulk(text, text[], int[], text[], oid, oid) is

@@ -10,7 +10,18 @@ as $$
     language plpgsql
     security definer
     set search_path = pg_catalog, pg_temp
-as $capture$
+as %3$s%2$s%3$s;
+
+alter function rowcast.%1$I() owner to rowcast_owner;
+revoke all on function rowcast.%1$I() from public;
+comment on function rowcast.%1$I() is %4$L;
+$text$,
+        rowcast._capture_name(w.target, op),
+        body,
+        -- A name or a condition may hold any text; none can hold the hash of what it is part of.
+        case when position('$capture$' in body) = 0 then '$capture$' else format('$capture_%s$', md5(body)) end,
+        format('Captures %s of %s for rowcast; written by rowcast.watch.', op, w.name))
+      from (select format($text$
 #variable_conflict use_column
 <<capture>>
 declare
@@ -19,26 +30,20 @@ declare
     first  record;
     second record;
     logged boolean := false;
-%8$sbegin
+%6$sbegin
     -- A half-dropped schema silences rowcast; it never fails the write.
     if to_regclass('rowcast.event_default') is null or to_regclass('rowcast.event_id_seq') is null then
-        raise warning 'rowcast: the log is missing, a change of %% was not captured', %2$L;
+        raise warning 'rowcast: the log is missing, a change of %% was not captured', %1$L;
         return null;
     end if;
-%3$s
+%2$s
     if not first is null then
-%4$s    end if;
+%3$s    end if;
     if not second is null then
-%5$s    end if;
-%6$s    return null;
+%4$s    end if;
+%5$s    return null;
 end;
-$capture$;
-
-alter function rowcast.%1$I() owner to rowcast_owner;
-revoke all on function rowcast.%1$I() from public;
-comment on function rowcast.%1$I() is %7$L;
 $text$,
-        rowcast._capture_name(w.target, op),
         w.name,
         case
             when op = 'truncate' then rowcast._bare(w, op)
@@ -48,8 +53,7 @@ $text$,
         rowcast._store(w, 'first'),
         rowcast._store(w, 'second'),
         case when w.wake = 'auto' and w.log then rowcast._wake_up() else '' end,
-        format('Captures %s of %s for rowcast; written by rowcast.watch.', op, w.name),
-        case when op <> 'truncate' and w.captured = 'statement' then E'    several boolean;\n    problem text;\n    stored bigint;\n' else '' end);
+        case when op <> 'truncate' and w.captured = 'statement' then E'    several boolean;\n    problem text;\n    stored bigint;\n' else '' end)) b (body);
 $$;
 
 comment on function rowcast._capture_function(rowcast.watched, text) is

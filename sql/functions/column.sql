@@ -31,7 +31,10 @@ select a.attrelid as target,
            when b.oid in ('varchar'::regtype, 'bpchar'::regtype) and a.atttypmod between 5 and 2000 then null
            when b.oid in ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'bytea'::regtype) then 'octet_length(%s)'
            else 'pg_column_size(%s)'
-       end as size
+       end as size,
+       a.atttypid as type,
+       -- Nobody but a superuser puts a type into pg_catalog; most are there.
+       case when t.typnamespace = 'pg_catalog'::regnamespace then true else rowcast._trusted(t.oid) end as trusted
   from pg_attribute a
   join pg_type t on t.oid = a.atttypid
   join pg_type b on b.oid = case t.typtype when 'd' then t.typbasetype else t.oid end

@@ -10,7 +10,7 @@ create or replace function rowcast._event_select(w rowcast.watched, op text, sou
 as $$
 #variable_conflict use_variable
 declare
-    most     constant text := case when strict then '8388608' else '{limit}' end;   -- bytes of a row that still goes out whole
+    most     constant text := case when strict then '8388608' else '$5' end;     -- bytes of a row that still goes out whole
     sides    constant text[] := case op when 'insert' then array['new'] when 'delete' then array['old'] else array['new', 'old'] end;
     side     constant text := sides[1];
     keyless  constant boolean := cardinality(w.key) = 0;

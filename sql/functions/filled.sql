@@ -8,9 +8,9 @@ create or replace function rowcast._filled(
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select replace(replace(query,
-               '{new}', format('(select %s%s)', rowcast._surviving(names, numbers, needed, watched, relation, new_prefix), new_from)),
-               '{old}', format('(select %s%s)', rowcast._surviving(names, numbers, needed, watched, relation, old_prefix), old_from));
+    select format(query,
+                  concat('select ', rowcast._surviving(names, numbers, needed, watched, relation, new_prefix), new_from),
+                  concat('select ', rowcast._surviving(names, numbers, needed, watched, relation, old_prefix), old_from));
 $$;
 
 comment on function rowcast._filled(text, text[], int[], text[], oid, oid, text, text, text, text) is

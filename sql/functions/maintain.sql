@@ -1,5 +1,6 @@
 -- One round of retention: empties the slots of the log that are older than keep, and the oldest ones while all together are larger than
--- max_bytes. Every node calls it every few seconds; the advisory lock makes one of them the leader for the round.
+-- max_bytes. Every node calls it every few seconds; the lock on rowcast.slot makes one of them the leader for the round. It is no advisory
+-- lock, because any role could hold that for ever; nobody else has a right on the table, and its readers go on.
 create or replace function rowcast.maintain(keep interval, max_bytes bigint,
                                             out led boolean, out turned boolean, out removed int, out freed bigint, out bytes bigint, out waiting text)
     language plpgsql
@@ -15,13 +16,17 @@ begin
         raise exception 'keep and max_bytes must not be negative'
             using errcode = 'RC009', hint = 'Such as: select * from rowcast.maintain(''24 hours'', 4294967296);';
     end if;
-    led := pg_try_advisory_xact_lock(32210705904137078);
+    led := true;
     turned := false;
     removed := 0;
     freed := 0;
-    if not led then
-        return;
-    end if;
+    begin
+        lock table rowcast.slot in share row exclusive mode nowait;
+    exception
+        when lock_not_available then
+            led := false;
+            return;
+    end;
 
     perform rowcast._slot_settle();
     perform rowcast._slot_follow();

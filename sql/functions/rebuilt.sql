@@ -11,16 +11,16 @@ declare
     filled constant text := rowcast._filled(query, names, numbers, needed, watched, relation,
                                              '($1)', ' where $1 is distinct from null', '($2)', ' where $2 is distinct from null');
     event  record;
-    most   text;
+    most   int8;
 begin
-    foreach most in array array['8388608', '-1'] loop
+    foreach most in array array[8388608, -1] loop
         begin
-            execute format('%s offset %s limit 1', replace(filled, '{limit}', most), nth)
+            execute format('%s offset %s limit 1', filled, nth)
                into event
-              using n, o, left(nullif(current_setting('rowcast.user', true), ''), 200), left(nullif(current_setting('rowcast.origin', true), ''), 200);
+              using n, o, left(nullif(current_setting('rowcast.user', true), ''), 200), left(nullif(current_setting('rowcast.origin', true), ''), 200), most;
             return event;
         exception when others then
-            if most = '-1' then
+            if most = -1 then
                 raise;
             end if;
         end;

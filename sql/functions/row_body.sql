@@ -6,7 +6,9 @@ create or replace function rowcast._row_body(w rowcast.watched, op text)
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    here  constant text := '(select 1) one';
+    here  constant text := coalesce(nullif(concat_ws(' cross join ', case when op <> 'insert' then rowcast._side(w, 'old', null) end,
+                                                                     case when op <> 'delete' then rowcast._side(w, 'new', null) end), ''),
+                                    '(select 1) one');
     moved constant text := (select string_agg(case when c.identical then format('new.%1$I is distinct from old.%1$I', c.name)
                                                    else format('row(new.%1$I)::record *<> row(old.%1$I)::record', c.name) end, ' or ')
                               from rowcast._column c where c.target = w.target and c.name = any (w.key || rowcast._named(coalesce(w.users, '{}'))));

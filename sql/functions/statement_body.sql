@@ -9,8 +9,10 @@ as $$
 declare
     pair    constant text := rowcast._paired(w, true);
     rows    constant text := case op when 'delete' then 'old_rows' else 'new_rows' end;
-    source  constant text := case op when 'insert' then 'new_rows new' when 'delete' then 'old_rows old'
-                                     else 'old_rows old join new_rows new on ' || pair end;
+    before  constant text := rowcast._side(w, 'old', 'old_rows');
+    after   constant text := rowcast._side(w, 'new', 'new_rows');
+    source  constant text := case op when 'insert' then after when 'delete' then before
+                                     else format('%s join %s on %s', before, after, pair) end;
     query   constant text := rowcast._event_select(w, op, source, true);
     one     text := query || E'\n  into first;';
     many    text := rowcast._log_columns() || E'\n' || query || E';\nlogged := found;';
@@ -20,11 +22,11 @@ declare
 begin
     if op = 'update' then
         -- What pairs nothing is a changed key or another audience: one row gone and another come.
-        orphan := format('not exists (select from new_rows new where %s)', pair);
-        removed := rowcast._event_select(w, 'delete', 'old_rows old', true, orphan);
-        added := rowcast._event_select(w, 'insert', 'new_rows new', true, format('not exists (select from old_rows old where %s)', pair));
+        orphan := format('not exists (select from %s where %s)', after, pair);
+        removed := rowcast._event_select(w, 'delete', before, true, orphan);
+        added := rowcast._event_select(w, 'insert', after, true, format('not exists (select from %s where %s)', before, pair));
         one := concat_ws(E'\n', one, 'if first is null then', removed, '  into first;', added, '  into second;', 'end if;');
-        many := concat_ws(E'\n', many, format('if exists (select from old_rows old where %s) then', orphan),
+        many := concat_ws(E'\n', many, format('if exists (select from %s where %s) then', before, orphan),
                           rowcast._log_columns(), removed || ';', 'logged := logged or found;',
                           rowcast._log_columns(), added || ';', 'logged := logged or found;', 'end if;');
     end if;

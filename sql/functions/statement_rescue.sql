@@ -13,15 +13,13 @@ as $$
         begin
             begin
                 perform rowcast._warn(%1$L, %2$L, problem);
-                if several then
-                    begin
-                        execute rowcast._bulk(query, names, numbers, needed, watched, tg_relid)
-                          using null::text, null::text, capture.writer, capture.origin;
-                        get diagnostics stored = row_count;
-                    exception when others then
-                        stored := null;
-                    end;
-                end if;
+                begin
+                    execute rowcast._bulk(query, names, numbers, needed, watched, tg_relid)
+                      using null::text, null::text, capture.writer, capture.origin, 8388608::int8;
+                    get diagnostics stored = row_count;
+                exception when others then
+                    stored := null;
+                end;
                 if stored is null then
                     open rows for execute rowcast._pairs(%2$L, names, numbers, needed, watched, tg_relid);
                 end if;

@@ -12,14 +12,16 @@ declare
     lost text[];
 begin
     select string_agg(case when a.attname is null then format('null::text as %I', u.name)
-                           else format('%s.%I as %I', prefix, a.attname, u.name) end, ', ' order by u.place),
+                           when t.typnamespace = 'pg_catalog'::regnamespace then format('%s.%I as %I', prefix, a.attname, u.name)
+                           else format('%s as %I', rowcast._shown(format('%s.%I', prefix, a.attname), a.atttypid), u.name) end, ', ' order by u.place),
            array_agg(u.name) filter (where a.attname is null)
       into list, lost
       from unnest(names, nums) with ordinality u (name, num, place)
       left join pg_attribute a on a.attrelid = relation
                               and a.attnum > 0
                               and not a.attisdropped
-                              and case when relation = watched then a.attnum = u.num else a.attname = u.name end;
+                              and case when relation = watched then a.attnum = u.num else a.attname = u.name end
+      left join pg_type t on t.oid = a.atttypid;
     if lost && needed then
         raise exception 'a key column is gone';
     end if;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::pace::{Next, Pace};
 use super::payload::{self, Payload};
+use super::replays::Replays;
 use super::{IngestError, Progress, RightsWatch};
 use crate::domain::event::Event;
 use crate::domain::message::ResetReason;
@@ -32,6 +33,8 @@ pub(super) struct Follower<'a> {
     pub(super) identity: Arc<Identity>,
     pub(super) progress: &'a mut Progress,
     pub(super) pace: Pace,
+    /// The notify-only events of this connection.
+    pub(super) replays: Replays,
     /// When the watches were last asked whether some of them never notify.
     pub(super) checked: Instant,
 }
@@ -184,10 +187,14 @@ impl Follower<'_> {
         Ok(())
     }
 
-    async fn unlogged(&self, payload: &str) -> Result<Option<Event>, IngestError> {
+    async fn unlogged(&mut self, payload: &str) -> Result<Option<Event>, IngestError> {
         match payload::read(payload, self.identity.notify_key(), unlogged_token) {
-            Ok(Payload::Event(event)) => Ok(Some(*event)),
-            Ok(Payload::Parked { xid, id }) => Ok(self.log.parked(xid, id).await?),
+            Ok(Payload { xid, id, .. }) if !self.replays.is_new(xid, id) => {
+                self.observer.note(&Notice::PayloadIgnored(&"it was sent before"));
+                Ok(None)
+            }
+            Ok(Payload { event: Some(event), .. }) => Ok(Some(*event)),
+            Ok(Payload { xid, id, event: None }) => Ok(self.log.parked(xid, id).await?),
             Err(error) => {
                 self.observer.note(&Notice::PayloadIgnored(&error));
                 Ok(None)

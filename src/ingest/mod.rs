@@ -7,6 +7,7 @@
 mod follower;
 pub mod pace;
 pub mod payload;
+mod replays;
 mod rights;
 
 use std::convert::Infallible;
@@ -32,6 +33,7 @@ use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
 use follower::Follower;
 use pace::{Pace, Wake};
+use replays::Replays;
 pub use rights::RightsWatch;
 
 pub struct Ingest {
@@ -147,7 +149,8 @@ impl Ingest {
     ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback);
         let (hub, rights, observer) = (&self.hub, &self.rights, &self.observer);
-        Follower { hub, rights, observer, log, identity, progress, pace, checked: Instant::now() }
+        let (replays, checked) = (Replays::since(log.oldest_open()), Instant::now());
+        Follower { hub, rights, observer, log, identity, progress, pace, replays, checked }
     }
 
     async fn ready(&self) {

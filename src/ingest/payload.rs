@@ -11,13 +11,11 @@ use crate::domain::channel::Channel;
 use crate::domain::event::Event;
 
 #[derive(Debug, PartialEq)]
-pub enum Payload {
-    Event(Box<Event>),
-    /// The event was too large; it waits in the log.
-    Parked {
-        xid: i64,
-        id: i64,
-    },
+pub struct Payload {
+    pub xid: i64,
+    pub id: i64,
+    /// `None` where it was too large; it waits in the log.
+    pub event: Option<Box<Event>>,
 }
 
 /// Reads `1`, the 32 hexadecimal digits of the signature, and the JSON that was signed.
@@ -32,10 +30,12 @@ pub fn read(
         return Err(BadPayload::Signature);
     }
     let body: Body<'_> = serde_json::from_str(json).map_err(|_| BadPayload::Form)?;
-    match body.parked {
-        Some(id) => Ok(Payload::Parked { xid: number(body.xid)?, id: number(Some(id))? }),
-        None => Ok(Payload::Event(body.event(token)?.into())),
+    let xid = number(body.xid)?;
+    if let Some(id) = body.parked {
+        return Ok(Payload { xid, id: number(Some(id))?, event: None });
     }
+    let id = number(body.id.map(|raw| raw.get().trim_matches('"')))?;
+    Ok(Payload { xid, id, event: Some(body.event(token(id))?.into()) })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,12 +73,11 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    fn event(self, token: impl Fn(i64) -> Box<str>) -> Result<Event, BadPayload> {
+    fn event(self, token: Box<str>) -> Result<Event, BadPayload> {
         let json = |part: Option<&RawValue>| part.map(|raw| Box::from(raw.get()));
-        let id = self.id.map(|raw| raw.get().trim_matches('"'));
         let channels = self.channels.unwrap_or_default();
         Ok(Event {
-            token: token(number(id)?),
+            token,
             logged: None,
             at: self.at.ok_or(BadPayload::Form)?,
             table: self.table,

@@ -34,6 +34,7 @@ pub struct EventLog {
     read_new: Statement,
     read_rest: Statement,
     session: i32,
+    oldest_open: i64,
     identity: Arc<Identity>,
 }
 
@@ -42,8 +43,9 @@ impl EventLog {
         client.batch_execute(PLANS).await?;
         let read_new = client.prepare(READ_NEW).await?;
         let read_rest = client.prepare(READ_REST).await?;
-        let session = client.query_one("select pg_backend_pid()", &[]).await?.try_get(0)?;
-        Ok(Self { client, read_new, read_rest, session, identity })
+        let now = client.query_one(NOW, &[]).await?;
+        let (session, oldest_open) = (now.try_get(0)?, now.try_get(1)?);
+        Ok(Self { client, read_new, read_rest, session, oldest_open, identity })
     }
 
     /// The empty batch before the recent past: where a reader begins.
@@ -58,6 +60,11 @@ impl EventLog {
     /// The process of the server that reads for us.
     pub const fn session(&self) -> i32 {
         self.session
+    }
+
+    /// The oldest transaction that was not over when this reader began.
+    pub const fn oldest_open(&self) -> i64 {
+        self.oldest_open
     }
 
     /// What became visible since the position.
@@ -267,6 +274,8 @@ impl<'a> FromSql<'a> for JsonText {
 /// One plan, made once, that stays right while a slot of the log grows from nothing to millions of rows: making it
 /// anew costs more than the read, and a small table's plan would scan the large one that it becomes.
 const PLANS: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off";
+
+const NOW: &str = "select pg_backend_pid(), pg_snapshot_xmin(pg_current_snapshot())::text::int8";
 
 /// Behind the transaction with the newest event that is no longer recent.
 const START: &str = "\

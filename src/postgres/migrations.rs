@@ -237,7 +237,7 @@ const UNINSTALL: &str = "uninstall.sql";
 /// another installer ends soon, whoever holds a table may not.
 const BEGIN: &str = "\
 set local search_path = pg_catalog, pg_temp;
-select pg_advisory_xact_lock(32210705904137077);
+select pg_advisory_xact_lock(32210705904137079);
 set local lock_timeout = '2s'";
 
 const MIGRATION_TABLE: &str =
