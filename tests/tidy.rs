@@ -103,6 +103,8 @@ const KEPT_IN: &[(&str, &[&str])] = &[
             "app",
             "cli",
             "lifecycle",
+            // The name of a crate that is kept quiet.
+            "telemetry",
         ],
     ),
 ];

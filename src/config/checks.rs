@@ -68,6 +68,13 @@ fn check_addresses(config: &Config, findings: &mut Findings) {
 
 fn check_proxies(config: &Config, findings: &mut Findings) {
     let proxies = &config.server.trusted_proxies;
+    let public = !config.server.listen.ip().is_loopback();
+    if public && proxies.is_empty() {
+        findings.warn("server.listen", IN_THE_CLEAR);
+    }
+    if public && config.server.private_listen.is_none() {
+        findings.warn("server.private_listen", FIGURES_IN_PUBLIC);
+    }
     if config.server.proxy_protocol && proxies.is_empty() {
         findings.fault("server.proxy_protocol", PROXIES_UNNAMED);
     }
@@ -93,6 +100,9 @@ const OPEN_WITHOUT_KEY: &str = "can be reached from other machines, yet no key s
 const ANONYMOUS_ONLY: &str = "no key is set and others can reach this server: everybody gets what the policies without claims allow";
 const NO_KEY: &str = "no key is set, so no client can connect: make one with \
     `openssl rand -hex 32 > jwt-secret` and name it here, or set ROWCAST_JWT_SECRET";
+const IN_THE_CLEAR: &str = "can be reached from other machines, and the daemon speaks no TLS: tokens and rows go over the network \
+    in the clear unless a proxy is in front; name that in server.trusted_proxies, or listen on 127.0.0.1";
+const FIGURES_IN_PUBLIC: &str = "is empty, so everybody who reaches server.listen can read /metrics: give it an address of its own";
 const PROXIES_UNNAMED: &str =
     "needs to know who sends the header: name the proxies in server.trusted_proxies";
 const EVERYBODY_TRUSTED: &str =

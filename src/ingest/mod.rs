@@ -149,7 +149,7 @@ impl Ingest {
     ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback);
         let (hub, rights, observer) = (&self.hub, &self.rights, &self.observer);
-        let (replays, checked) = (Replays::since(log.oldest_open()), Instant::now());
+        let (replays, checked) = (Replays::since(Arc::clone(log.opened())), Instant::now());
         Follower { hub, rights, observer, log, identity, progress, pace, replays, checked }
     }
 

@@ -34,7 +34,7 @@ pub struct EventLog {
     read_new: Statement,
     read_rest: Statement,
     session: i32,
-    oldest_open: i64,
+    opened: Arc<Snapshot>,
     identity: Arc<Identity>,
 }
 
@@ -44,8 +44,8 @@ impl EventLog {
         let read_new = client.prepare(READ_NEW).await?;
         let read_rest = client.prepare(READ_REST).await?;
         let now = client.query_one(NOW, &[]).await?;
-        let (session, oldest_open) = (now.try_get(0)?, now.try_get(1)?);
-        Ok(Self { client, read_new, read_rest, session, oldest_open, identity })
+        let (session, opened) = (now.try_get(0)?, Arc::new(now.try_get::<_, &str>(1)?.parse()?));
+        Ok(Self { client, read_new, read_rest, session, opened, identity })
     }
 
     /// The empty batch before the recent past: where a reader begins.
@@ -62,9 +62,9 @@ impl EventLog {
         self.session
     }
 
-    /// The oldest transaction that was not over when this reader began.
-    pub const fn oldest_open(&self) -> i64 {
-        self.oldest_open
+    /// What was over when this reader began.
+    pub const fn opened(&self) -> &Arc<Snapshot> {
+        &self.opened
     }
 
     /// What became visible since the position.
@@ -275,7 +275,7 @@ impl<'a> FromSql<'a> for JsonText {
 /// anew costs more than the read, and a small table's plan would scan the large one that it becomes.
 const PLANS: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off";
 
-const NOW: &str = "select pg_backend_pid(), pg_snapshot_xmin(pg_current_snapshot())::text::int8";
+const NOW: &str = "select pg_backend_pid(), pg_current_snapshot()::text";
 
 /// Behind the transaction with the newest event that is no longer recent.
 const START: &str = "\

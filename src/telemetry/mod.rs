@@ -15,6 +15,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use tracing::Subscriber;
+use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt};
@@ -24,7 +25,7 @@ use crate::config::{LogFormat, TelemetryConfig};
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error("telemetry.log_filter is no filter; write it like \"info,rowcast::hub=debug\"")]
-    Filter(#[from] tracing_subscriber::filter::ParseError),
+    Filter(#[from] ParseError),
     #[error("logging was set up twice in one process")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }
@@ -33,10 +34,20 @@ pub enum TelemetryError {
 pub fn init(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     let surroundings = Surroundings::of_process();
     let format = resolve(config.log_format, &surroundings);
-    let filter = EnvFilter::builder().parse(&config.log_filter)?;
+    let filter = filter(&config.log_filter)?;
     subscriber(format, filter, surroundings.colour(), std::io::stderr).try_init()?;
     Ok(())
 }
+
+/// The filter that a text means, but for what other crates would tell of statements' values.
+pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
+    QUIET.iter().try_fold(EnvFilter::builder().parse(text)?, |filter, directive| {
+        Ok(filter.add_directive(directive.parse()?))
+    })
+}
+
+/// tokio-postgres prints the parameters of each statement at `debug`, claims of users among them.
+const QUIET: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
 
 type Dispatch = Box<dyn Subscriber + Send + Sync>;
 

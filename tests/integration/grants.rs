@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use rowcast::domain::channel::Pattern;
 use rowcast::domain::past::Wanted;
+use rowcast::postgres::connect::Target;
 use rowcast::postgres::event_log::EventLog;
 use rowcast::postgres::identity::{EpochPolicy, Identity};
 use rowcast::postgres::replay_log::ReplayLog;
-use rowcast::postgres::{migrations, retention, watches};
+use rowcast::postgres::revocations::Horizon;
+use rowcast::postgres::tickets::TicketTable;
+use rowcast::postgres::{migrations, retention, revocations, watches};
 use serde_json::json;
 use tokio::time::timeout;
 use tokio_postgres::Client;
@@ -36,17 +40,36 @@ async fn each_right_of_the_daemon_is_needed_for_something_it_does() {
 /// What stops without each right. A right that nothing needs would show as an empty list.
 const NEEDED: &[(&str, &[&str])] = &[
     ("EXECUTE on function rowcast._drift(regclass)", &["list"]),
+    ("EXECUTE on function rowcast._forget_revocations(interval)", &["forget"]),
+    ("EXECUTE on function rowcast._ticket_issue(bytea,json,interval)", &["issue"]),
+    ("EXECUTE on function rowcast._ticket_redeem(bytea)", &["redeem"]),
     ("EXECUTE on function rowcast.emit(text,text,json,text[])", &["emit"]),
     ("EXECUTE on function rowcast.maintain(interval,bigint)", &["retain"]),
-    ("SELECT on rowcast.event", &["follow", "parked", "resume"]),
+    ("SELECT on rowcast.event", &["follow", "parked", "resume", "measure"]),
     ("SELECT on rowcast.floor", &["follow", "resume"]),
     ("SELECT on rowcast.identity", &["start", "follow", "parked", "notify-only", "resume"]),
     ("SELECT on rowcast.migration", &["check"]),
+    ("SELECT on rowcast.revocation", &["revocations"]),
     ("SELECT on rowcast.watched", &["notify-only"]),
     ("SELECT on rowcast.watches", &["list"]),
     (
         "USAGE on schema rowcast",
-        &["check", "start", "follow", "parked", "notify-only", "resume", "retain", "list", "emit"],
+        &[
+            "check",
+            "start",
+            "follow",
+            "parked",
+            "notify-only",
+            "resume",
+            "retain",
+            "forget",
+            "measure",
+            "revocations",
+            "issue",
+            "redeem",
+            "list",
+            "emit",
+        ],
     ),
 ];
 
@@ -91,9 +114,23 @@ async fn undone(db: &Database, role: &str) -> Vec<&'static str> {
     deed("resume", some(async { resume(&client().await, &identity().await.ok()?).await }).await);
     let keep = Duration::from_secs(1000);
     deed("retain", retention::maintain(&client().await, keep, 1 << 40).await.is_ok());
+    deed("forget", retention::forget_revocations(&client().await, keep).await.is_ok());
+    deed("measure", retention::measure(&client().await).await.is_ok());
+    let since = Horizon::default();
+    deed("revocations", revocations::read(&client().await, &since).await.is_ok());
+    let tickets = TicketTable::new(Target::parse(&db.url_as(role)).expect("a URL").pool(1));
+    let hash = fresh_hash();
+    deed("issue", tickets.issue(&hash, "{}", keep).await.is_ok());
+    deed("redeem", tickets.redeem(&hash).await.is_ok());
     deed("list", watches::list(&client().await).await.is_ok());
     deed("emit", watches::emit(&client().await, "a", "b", "{}", None).await.is_ok());
     undone
+}
+
+/// Another one each time: a ticket that was not redeemed is still there.
+fn fresh_hash() -> [u8; 32] {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    [NEXT.fetch_add(1, Ordering::Relaxed); 32]
 }
 
 async fn some<T>(work: impl Future<Output = Option<T>>) -> bool {
@@ -226,12 +263,16 @@ async fn every_function_pins_its_path_and_every_definer_has_been_looked_at() {
         list(&db, DEFINERS).await,
         [
             "_drift",
+            "_forget_revocations",
+            "_ticket_issue",
+            "_ticket_redeem",
             "capture_#_delete",
             "capture_#_insert",
             "capture_#_truncate",
             "capture_#_update",
             "emit",
-            "maintain"
+            "maintain",
+            "revoke"
         ]
     );
     db.batch_execute("create function rowcast.a() returns int language sql set search_path = rowcast as 'select 1';

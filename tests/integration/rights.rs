@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, Database, World};
+use crate::harness::{Client, Database, World, secret};
 
 const PAGE: &str = include_str!("../../docs/authorization.md");
 
@@ -351,7 +351,9 @@ async fn ticket(address: SocketAddr, token: &str) -> String {
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("no-store"), "{answer}");
     let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     assert!(body["expires_in_ms"].as_u64() > Some(0));
-    body["ticket"].as_str().unwrap().to_owned()
+    let ticket = body["ticket"].as_str().unwrap().to_owned();
+    secret(&ticket);
+    ticket
 }
 
 async fn post_tickets(address: SocketAddr, headers: &str) -> String {

@@ -48,6 +48,7 @@ impl World {
 
     /// The same, where the daemon takes a way of its own to the database.
     pub async fn at(db: Database, url: &str, settings: &str) -> Self {
+        super::said::listen();
         let config = config(url, settings);
         let daemon = Daemon::start(&config, None).await.expect("the daemon starts");
         Self { db, daemon, config }
@@ -76,7 +77,9 @@ impl World {
             ttl: Duration::from_secs(60),
         };
         let minter = Minter::new(&self.config.auth).expect("the test's key signs");
-        minter.sign(request, SystemTime::now()).expect("the claims can be signed")
+        let token = minter.sign(request, SystemTime::now()).expect("the claims can be signed");
+        super::secret(&token);
+        token
     }
 
     /// A welcomed client of this user.
@@ -167,7 +170,11 @@ impl Client {
     /// The next message of the daemon.
     pub async fn next(&mut self) -> Value {
         match self.next_frame().await {
-            Message::Text(text) => serde_json::from_str(&text).expect("every message is JSON"),
+            Message::Text(text) => {
+                let message = serde_json::from_str(&text).expect("every message is JSON");
+                note_row(&message);
+                message
+            }
             other => panic!("no message but {other:?}"),
         }
     }
@@ -235,6 +242,13 @@ impl Client {
             changes.push(message);
         }
         changes
+    }
+}
+
+/// A row is nobody's but the subscriber's.
+fn note_row(message: &Value) {
+    if message["type"] == "change" && message["row"].is_object() {
+        super::secret(&message["row"].to_string());
     }
 }
 

@@ -18,6 +18,7 @@ mod demo;
 mod log;
 mod programs;
 mod proxy;
+mod said;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
@@ -32,3 +33,5 @@ pub use log::{forget, logged};
 pub use programs::{Outcome, psql, psql_file, rowcast};
 #[allow(unused_imports, reason = "as above")]
 pub use proxy::{Fault, Proxy};
+#[allow(unused_imports, reason = "as above")]
+pub use said::secret;
