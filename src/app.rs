@@ -3,6 +3,8 @@
 //! In: a [`Config`]. Out: a running daemon. Invariant: clients are let in only after LISTEN is up and the log was
 //! read once, and on the way out they are told before their sockets are closed.
 
+mod signs;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +29,7 @@ use crate::history::LogHistory;
 use crate::hub::{Hub, HubOptions};
 use crate::ingest::pace::Wake;
 use crate::ingest::{Ingest, RightsWatch};
-use crate::lifecycle::Health;
+use crate::lifecycle::{Handed, Health, Pulse};
 use crate::postgres::authorize::Authorize;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
 use crate::postgres::identity::{EpochPolicy, Identity};
@@ -37,12 +39,14 @@ use crate::session::{Services, Share};
 use crate::transport::accept::{self, Limits};
 use crate::transport::origin::{BadOrigin, Origins};
 use crate::transport::{self, ExtraRoutes, Routes};
+pub use signs::Signs;
 
 /// A daemon that accepts clients.
 pub struct Daemon {
     address: SocketAddr,
     hub: Hub,
     health: watch::Sender<Health>,
+    pulse: Pulse,
     stop: CancellationToken,
     sockets: TaskTracker,
     servers: TaskTracker,
@@ -52,14 +56,33 @@ pub struct Daemon {
     retention: JoinHandle<Infallible>,
 }
 
+/// What a daemon is given by whoever starts it, beside its configuration.
+pub struct Given {
+    pub extra: Option<ExtraRoutes>,
+    pub handed: Handed,
+    /// Shows how it is from the beginning on.
+    pub health: watch::Sender<Health>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        let health = watch::Sender::new(Health::Starting);
+        Self { extra: None, handed: Handed::default(), health }
+    }
+}
+
 impl Daemon {
     /// Connects to the database, waiting for it if need be, and then accepts clients.
     pub async fn start(config: &Config, extra: Option<ExtraRoutes>) -> Result<Self, StartError> {
-        let public = bind(config.server.listen)?;
-        let private = match config.server.private_listen {
-            Some(address) => Some(bind(address)?),
-            None => None,
-        };
+        Self::start_with(config, Given { extra, ..Given::default() }).await
+    }
+
+    /// The same, with more than a configuration.
+    pub async fn start_with(config: &Config, given: Given) -> Result<Self, StartError> {
+        let Given { extra, handed, health } = given;
+        let public = listener(handed.public, Some(config.server.listen))?;
+        let private = listener(handed.private, config.server.private_listen)?;
+        let public = public.ok_or(StartError::NoListener)?;
         let address = public.local_addr().map_err(StartError::Address)?;
         let (identity, known) = watch::channel(None);
         let database = Target::parse(config.database.url.expose())?;
@@ -84,17 +107,17 @@ impl Daemon {
             options: Arc::new(session_options(config)),
             share: Share::new(messages_per_minute(config)),
         });
-        let (health, watched) = watch::channel(Health::Starting);
+        let (watched, pulse) = (health.subscribe(), Pulse::default());
         let unfollow = CancellationToken::new();
-        let ingest = ingest(config, &hub, watch, &health, identity)?.run(unfollow.clone());
+        let ingest = ingest(config, &hub, watch, (&health, &pulse), identity)?.run(unfollow.clone());
         let ingest = tokio::spawn(ingest);
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
         let limits = accept_limits(config);
+        let is_private = private.is_some();
         if let Some(private) = private {
             let routes = transport::private(watched.clone());
             servers.spawn(accept::serve(private, routes, limits, stop.clone()));
         }
-        let is_private = config.server.private_listen.is_some();
         wait_until_ready(watched.clone()).await?;
         services.access.check().await;
         let retention = tokio::spawn(retention(config, pool).run());
@@ -104,7 +127,7 @@ impl Daemon {
         let routes = Routes { services, origins, health: health_here, sockets: sockets.clone() };
         let routes = transport::public(&routes, extra);
         servers.spawn(accept::serve(public, routes, limits, stop.clone()));
-        Ok(Self { address, hub, health, stop, sockets, servers, ingest, unfollow, retention })
+        Ok(Self { address, hub, health, pulse, stop, sockets, servers, ingest, unfollow, retention })
     }
 
     /// Where clients connect.
@@ -112,8 +135,19 @@ impl Daemon {
         self.address
     }
 
+    /// For whoever has to know that it goes on.
+    pub fn signs(&self) -> Signs {
+        Signs::new(self.hub.clone(), self.pulse.clone(), self.health.subscribe())
+    }
+
     /// Stops accepting, tells every client to come back, and waits for them to leave, within bounds.
     pub async fn stop(self) {
+        if timeout(ALL_OF_IT, self.leave()).await.is_err() {
+            tracing::warn!("some connections were cut off by the stop");
+        }
+    }
+
+    async fn leave(self) {
         self.health.send_replace(Health::Draining);
         self.stop.cancel();
         self.unfollow.cancel();
@@ -135,6 +169,10 @@ pub enum StartError {
         "cannot listen on {address}; is another process there, or is the address not this machine's?"
     )]
     Bind { address: SocketAddr, source: io::Error },
+    #[error("server.listen is missing")]
+    NoListener,
+    #[error("a socket of the service manager cannot be used")]
+    Handed(#[source] io::Error),
     #[error("the address of the listening socket")]
     Address(#[source] io::Error),
     #[error(transparent)]
@@ -147,15 +185,25 @@ pub enum StartError {
     Target(#[from] TargetError),
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    accept::listen(address).map_err(|source| StartError::Bind { address, source })
+/// What was handed over goes before an address.
+fn listener(
+    handed: Option<std::net::TcpListener>,
+    address: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, StartError> {
+    match (handed, address) {
+        (Some(handed), _) => accept::take_over(handed).map(Some).map_err(StartError::Handed),
+        (None, Some(address)) => accept::listen(address)
+            .map(Some)
+            .map_err(|source| StartError::Bind { address, source }),
+        (None, None) => Ok(None),
+    }
 }
 
 fn ingest(
     config: &Config,
     hub: &Hub,
     rights: RightsWatch,
-    health: &watch::Sender<Health>,
+    (health, pulse): (&watch::Sender<Health>, &Pulse),
     identity: watch::Sender<Option<Arc<Identity>>>,
 ) -> Result<Ingest, StartError> {
     // A transaction of millions of rows is read in one statement, at the pace of the slowest hand behind it.
@@ -171,9 +219,20 @@ fn ingest(
         config::EpochPolicy::Strict => EpochPolicy::Strict,
         config::EpochPolicy::Trust => EpochPolicy::Trust,
     };
-    let (hub, health) = (hub.clone(), health.clone());
+    let (hub, health, pulse) = (hub.clone(), health.clone(), pulse.clone());
     let fallback = FALLBACK;
-    Ok(Ingest { database, listen, wake, fallback, epoch_policy, hub, rights, health, identity })
+    Ok(Ingest {
+        database,
+        listen,
+        wake,
+        fallback,
+        epoch_policy,
+        hub,
+        rights,
+        health,
+        identity,
+        pulse,
+    })
 }
 
 /// The application's function that decides on channels, if one does.
@@ -245,6 +304,8 @@ const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// OWASP and hyper's own default are 5 to 30 s; a head is one packet.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Within 10 s in all, which is what a supervisor waits at least.
 const DRAIN: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// A supervisor waits 10 s at least, and some no longer.
+const ALL_OF_IT: Duration = Duration::from_secs(9);

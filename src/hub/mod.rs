@@ -25,6 +25,7 @@ use crate::domain::event::{Batch, Event};
 use crate::domain::message::{ResetReason, SystemEvent};
 use crate::domain::rights::Whose;
 use crate::domain::template::Template;
+use crate::lifecycle::{Pulse, Vitals};
 use crate::protocol::Wire;
 use shard::{Command, Shard};
 
@@ -47,14 +48,17 @@ pub trait Sink: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Hub {
     commands: mpsc::Sender<Command>,
+    pulse: Pulse,
 }
 
 impl Hub {
     /// Starts the hub on the current runtime; it ends when the last handle is gone.
     pub fn start(options: HubOptions, history: Arc<dyn History>) -> Self {
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        tokio::spawn(Shard::new(options, history, commands.downgrade()).run(queue));
-        Self { commands }
+        let pulse = Pulse::default();
+        let shard = Shard::new(options, history, commands.downgrade(), pulse.clone());
+        tokio::spawn(shard.run(queue));
+        Self { commands, pulse }
     }
 
     /// Takes a socket in; it leaves when the handle is dropped.
@@ -97,6 +101,18 @@ impl Hub {
     /// Tells every session.
     pub async fn announce(&self, event: SystemEvent) {
         let _ = self.commands.send(Command::Announce(event)).await;
+    }
+
+    /// How it is. A hub that hangs does not answer.
+    pub async fn vitals(&self) -> Option<Vitals> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Ask { reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Beats with every command that was dealt with.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Tells every session that the service stops, and closes each once its queue is written.

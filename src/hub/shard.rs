@@ -6,6 +6,7 @@
 
 mod catch_up;
 mod deliver;
+mod drain;
 mod member;
 mod subscribe;
 mod suspend;
@@ -13,7 +14,7 @@ mod write;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use indexmap::IndexSet;
@@ -34,8 +35,10 @@ use crate::domain::position::Position;
 use crate::domain::rights::{Changes, Version, Whose};
 use crate::domain::routes::{Routes, SubscriberId};
 use crate::domain::template::Template;
+use crate::lifecycle::{Pulse, Vitals};
 use crate::protocol::Wire;
-use member::{Greeting, State, Subscriber};
+use drain::Draining;
+use member::{Greeting, Subscriber};
 
 /// A subscriber's slot, and which of its tenants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +104,10 @@ pub enum Command {
     },
     ResetUnlogged(Vec<Template>),
     Announce(SystemEvent),
+    /// How it is; answered in turn, so that the answer shows that the queue moves.
+    Ask {
+        reply: oneshot::Sender<Vitals>,
+    },
     Drain {
         done: oneshot::Sender<()>,
     },
@@ -162,7 +169,10 @@ pub struct Shard {
     counter: u64,
     /// For the tasks that wait for blocked sockets; weak, so that they don't keep the shard alive.
     commands: mpsc::WeakSender<Command>,
-    draining: Option<oneshot::Sender<()>>,
+    draining: Option<Draining>,
+    /// When an event last came.
+    last_event: Option<Instant>,
+    pulse: Pulse,
 }
 
 impl Shard {
@@ -170,6 +180,7 @@ impl Shard {
         options: HubOptions,
         history: Arc<dyn History>,
         commands: mpsc::WeakSender<Command>,
+        pulse: Pulse,
     ) -> Self {
         Self {
             options,
@@ -188,6 +199,8 @@ impl Shard {
             counter: 0,
             commands,
             draining: None,
+            last_event: None,
+            pulse,
         }
     }
 
@@ -196,6 +209,7 @@ impl Shard {
         while self.wait(&mut queue, &mut arrived).await {
             for command in arrived.drain(..) {
                 self.apply(command);
+                self.pulse.beat();
             }
             self.take_turns();
             self.look_at_blocked();
@@ -245,6 +259,7 @@ impl Shard {
                 self.reset(ResetReason::NotLogged, concerns);
             }
             Command::Announce(event) => self.announce(event),
+            Command::Ask { reply } => drop(reply.send(self.vitals())),
             Command::Drain { done } => self.drain(done),
         }
     }
@@ -256,8 +271,8 @@ impl Shard {
         let key = Key { slot, tenant };
         if reply.send(key).is_err() {
             self.leave(key);
-        } else if self.draining.is_some() {
-            self.close(slot, CloseReason::Restart);
+        } else {
+            self.send_late_comer_away(slot);
         }
     }
 
@@ -320,31 +335,6 @@ impl Shard {
             for pattern in patterns.filter(&concerns).collect::<Vec<_>>() {
                 self.tell(slot, &ServerMessage::Reset { pattern, reason });
             }
-        }
-    }
-
-    fn announce(&mut self, event: SystemEvent) {
-        let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string().into();
-        let message = ServerMessage::System { event, message: event.message(), at };
-        for slot in self.slots() {
-            if self.subscribers[slot].greeting == Greeting::Welcomed {
-                self.tell(slot, &message);
-            }
-        }
-    }
-
-    fn drain(&mut self, done: oneshot::Sender<()>) {
-        self.announce(SystemEvent::Draining);
-        for slot in self.slots() {
-            self.close(slot, CloseReason::Restart);
-        }
-        self.draining = Some(done);
-    }
-
-    fn finish_drain(&mut self) {
-        let all_closed = || self.subscribers.iter().all(|(_, s)| s.state == State::Closed);
-        if self.draining.is_some() && all_closed() {
-            let _ = self.draining.take().map(|done| done.send(()));
         }
     }
 

@@ -22,7 +22,7 @@ use crate::domain::message::SystemEvent;
 use crate::domain::position::Position;
 use crate::domain::template::Template;
 use crate::hub::Hub;
-use crate::lifecycle::Health;
+use crate::lifecycle::{Health, Pulse};
 use crate::postgres::connect::{ConnectError, Target};
 use crate::postgres::event_log::{EventLog, ReadError};
 use crate::postgres::identity::{Epoch, EpochPolicy, Identity};
@@ -46,6 +46,8 @@ pub struct Ingest {
     pub health: watch::Sender<Health>,
     /// For whoever has to read tokens.
     pub identity: watch::Sender<Option<Arc<Identity>>>,
+    /// Beats while it goes on, the server's work included, and not while a read or the hub keeps it.
+    pub pulse: Pulse,
 }
 
 impl Ingest {
@@ -143,8 +145,8 @@ impl Ingest {
         progress: &'a mut Progress,
     ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback);
-        let (hub, rights) = (&self.hub, &self.rights);
-        Follower { hub, rights, log, identity, progress, pace, checked: Instant::now() }
+        let (hub, rights, pulse) = (&self.hub, &self.rights, &self.pulse);
+        Follower { hub, rights, pulse, log, identity, progress, pace, checked: Instant::now() }
     }
 
     async fn ready(&self) {

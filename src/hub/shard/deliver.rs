@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::super::fanout::{Delivery, Frames};
 use super::Shard;
 use super::member::Feed;
@@ -17,6 +19,7 @@ impl Shard {
         for event in &batch.events {
             self.deliver(event, Some(&run));
         }
+        self.note_time(batch.events.len());
         self.remember(batch);
     }
 
@@ -33,6 +36,13 @@ impl Shard {
             if self.catching_up > 0 {
                 self.note_unlogged(event);
             }
+        }
+        self.note_time(events.len());
+    }
+
+    fn note_time(&mut self, events: usize) {
+        if events > 0 {
+            self.last_event = Some(Instant::now());
         }
     }
 
