@@ -128,10 +128,13 @@ impl Desk {
     {
         loop {
             hangups.recv().await;
-            if let Err(failure) = self.supervisor.while_reloading(reload()).await {
-                let cause = failure.message();
-                tracing::error!(cause, "not reloaded; everything stays as it was");
-            }
+            let reloading = async {
+                if let Err(failure) = reload().await {
+                    let cause = failure.message();
+                    tracing::error!(cause, "not reloaded; everything stays as it was");
+                }
+            };
+            self.supervisor.while_reloading(reloading).await;
         }
     }
 

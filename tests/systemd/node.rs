@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -49,6 +50,10 @@ impl Node {
         let write = |path: PathBuf, text: &str| std::fs::write(path, text).expect("a file");
         write(credentials.join("database-url"), url);
         write(credentials.join("jwt-secret"), super::client::SECRET);
+        for name in ["database-url", "jwt-secret"] {
+            let mode = std::fs::Permissions::from_mode(0o400);
+            std::fs::set_permissions(credentials.join(name), mode).expect("it is ours");
+        }
         let text = format!(
             "server.listen = \"127.0.0.1:1\"\ndatabase.url_file = \"database-url\"\n\
              auth.secret_file = \"jwt-secret\"\n\
