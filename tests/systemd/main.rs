@@ -9,6 +9,7 @@
 mod checker;
 #[path = "../ledger/client.rs"]
 mod client;
+mod container;
 #[path = "../ledger/dice.rs"]
 mod dice;
 mod hang;
