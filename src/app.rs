@@ -3,6 +3,8 @@
 //! In: a [`Config`]. Out: a running daemon. Invariant: clients are let in only after LISTEN is up and the log was
 //! read once, and on the way out they are told before their sockets are closed.
 
+mod signs;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +29,7 @@ use crate::history::LogHistory;
 use crate::hub::{Hub, HubOptions};
 use crate::ingest::pace::Wake;
 use crate::ingest::{Ingest, RightsWatch};
-use crate::lifecycle::Health;
+use crate::lifecycle::{Handed, Health, Pulse};
 use crate::postgres::authorize::Authorize;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
 use crate::postgres::identity::{EpochPolicy, Identity};
@@ -42,12 +44,14 @@ use crate::transport::health::Operations;
 use crate::transport::origin::{BadOrigin, Origins};
 use crate::transport::proxies::Proxies;
 use crate::transport::{self, ExtraRoutes, Routes};
+pub use signs::Signs;
 
 /// A daemon that accepts clients.
 pub struct Daemon {
     address: SocketAddr,
     hub: Hub,
     health: watch::Sender<Health>,
+    pulse: Pulse,
     stop: CancellationToken,
     sockets: TaskTracker,
     servers: TaskTracker,
@@ -58,16 +62,35 @@ pub struct Daemon {
     observer: Observer,
 }
 
+/// What a daemon is given by whoever starts it, beside its configuration.
+pub struct Given {
+    pub extra: Option<ExtraRoutes>,
+    pub handed: Handed,
+    /// Shows how it is from the beginning on.
+    pub health: watch::Sender<Health>,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        let health = watch::Sender::new(Health::Starting);
+        Self { extra: None, handed: Handed::default(), health }
+    }
+}
+
 impl Daemon {
     /// Connects to the database, waiting for it if need be, and then accepts clients.
     pub async fn start(config: &Config, extra: Option<ExtraRoutes>) -> Result<Self, StartError> {
+        Self::start_with(config, Given { extra, ..Given::default() }).await
+    }
+
+    /// The same, with more than a configuration.
+    pub async fn start_with(config: &Config, given: Given) -> Result<Self, StartError> {
+        let Given { extra, handed, health } = given;
         let observer = Observer::default();
         let limits = accept_limits(config);
-        let public = bind(config.server.listen)?;
-        let private = match config.server.private_listen {
-            Some(address) => Some(bind(address)?),
-            None => None,
-        };
+        let public = listener(handed.public, Some(config.server.listen))?;
+        let private = listener(handed.private, config.server.private_listen)?;
+        let public = public.ok_or(StartError::NoListener)?;
         let address = public.local_addr().map_err(StartError::Address)?;
         let (identity, known) = watch::channel(None);
         let database = Target::parse(config.database.url.expose())?;
@@ -94,23 +117,22 @@ impl Daemon {
             seats: UserSeats::new(config.limits.connections_per_user),
             observer: observer.clone(),
         });
-        let (health, watched) = watch::channel(Health::Starting);
+        let (watched, pulse) = (health.subscribe(), Pulse::default());
         let unfollow = CancellationToken::new();
-        let ingest =
-            ingest(config, &hub, watch, &observer, &health, identity)?.run(unfollow.clone());
-        let ingest = tokio::spawn(ingest);
+        let ingest = ingest(config, &hub, watch, &observer, (&health, &pulse), identity)?;
+        let ingest = tokio::spawn(ingest.run(unfollow.clone()));
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
         servers.spawn(
             stop.clone().run_until_cancelled_owned(services.admission.authenticator.keep_fresh()),
         );
         let operations =
             Operations { health: watched.clone(), hub: hub.clone(), observer: observer.clone() };
+        let is_private = private.is_some();
         if let Some(private) = private {
             let (limits, routes) = (private_limits(limits), transport::private(&operations));
             let gate = Arc::new(Gate::of_all(observer.clone()));
             servers.spawn(accept::serve(private, routes, limits, gate, stop.clone()));
         }
-        let is_private = config.server.private_listen.is_some();
         wait_until_ready(watched.clone()).await?;
         services.access.check().await;
         let retention = tokio::spawn(retention(config, pool, &observer).run());
@@ -130,6 +152,7 @@ impl Daemon {
             address,
             hub,
             health,
+            pulse,
             stop,
             sockets,
             servers,
@@ -146,12 +169,23 @@ impl Daemon {
     }
 
     /// How often clients were refused something.
-    pub fn observer(&self) -> &Observer {
+    pub const fn observer(&self) -> &Observer {
         &self.observer
+    }
+
+    /// For whoever has to know that it goes on.
+    pub fn signs(&self) -> Signs {
+        Signs::new(self.hub.clone(), self.pulse.clone(), self.health.subscribe())
     }
 
     /// Stops accepting, tells every client to come back, and waits for them to leave, within bounds.
     pub async fn stop(self) {
+        if timeout(ALL_OF_IT, self.leave()).await.is_err() {
+            tracing::warn!("some connections were cut off by the stop");
+        }
+    }
+
+    async fn leave(self) {
         self.health.send_replace(Health::Draining);
         self.stop.cancel();
         self.unfollow.cancel();
@@ -173,6 +207,10 @@ pub enum StartError {
         "cannot listen on {address}; is another process there, or is the address not this machine's?"
     )]
     Bind { address: SocketAddr, source: io::Error },
+    #[error("server.listen is missing")]
+    NoListener,
+    #[error("a socket of the service manager cannot be used")]
+    Handed(#[source] io::Error),
     #[error("the address of the listening socket")]
     Address(#[source] io::Error),
     #[error(transparent)]
@@ -185,8 +223,18 @@ pub enum StartError {
     Target(#[from] TargetError),
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    accept::listen(address).map_err(|source| StartError::Bind { address, source })
+/// What was handed over goes before an address.
+fn listener(
+    handed: Option<std::net::TcpListener>,
+    address: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, StartError> {
+    match (handed, address) {
+        (Some(handed), _) => accept::take_over(handed).map(Some).map_err(StartError::Handed),
+        (None, Some(address)) => {
+            accept::listen(address).map(Some).map_err(|source| StartError::Bind { address, source })
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 fn ingest(
@@ -194,7 +242,7 @@ fn ingest(
     hub: &Hub,
     rights: RightsWatch,
     observer: &Observer,
-    health: &watch::Sender<Health>,
+    (health, pulse): (&watch::Sender<Health>, &Pulse),
     identity: watch::Sender<Option<Arc<Identity>>>,
 ) -> Result<Ingest, StartError> {
     // A transaction of millions of rows is read in one statement, at the pace of the slowest hand behind it.
@@ -210,7 +258,7 @@ fn ingest(
         config::EpochPolicy::Strict => EpochPolicy::Strict,
         config::EpochPolicy::Trust => EpochPolicy::Trust,
     };
-    let (hub, observer, health) = (hub.clone(), observer.clone(), health.clone());
+    let (hub, health, pulse) = (hub.clone(), health.clone(), pulse.clone());
     let fallback = FALLBACK;
     Ok(Ingest {
         database,
@@ -220,9 +268,10 @@ fn ingest(
         epoch_policy,
         hub,
         rights,
-        observer,
+        observer: observer.clone(),
         health,
         identity,
+        pulse,
     })
 }
 
@@ -326,7 +375,6 @@ const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
 /// OWASP and hyper's own default are 5 to 30 s; a head is one packet.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Within 10 s in all, which is what a supervisor waits at least.
 const DRAIN: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -335,3 +383,5 @@ const RESERVED: usize = 56;
 
 /// Connections that are being told to come back: few enough that a flood costs next to nothing.
 const FAREWELLS: usize = 64;
+/// A supervisor waits 10 s at least, and some no longer.
+const ALL_OF_IT: Duration = Duration::from_secs(9);

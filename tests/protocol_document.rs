@@ -419,7 +419,7 @@ const RESET_REASONS: [ResetReason; 5] = [
 
 const CLOSE_REASONS: [CloseReason; 12] = [
     CloseReason::GoingAway,
-    CloseReason::Restart,
+    CloseReason::Restart { retry_after_ms: 1250 },
     CloseReason::TooSlow,
     CloseReason::NoHeartbeat,
     CloseReason::RateLimited,

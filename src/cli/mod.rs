@@ -3,10 +3,12 @@
 //! In: arguments. Out: data on standard output, talk on standard error, and the exit code: 0 done,
 //! 1 failed, 2 wrong usage. Invariant: a command that fails says what to do next.
 
+mod completions;
 mod config;
 mod database;
 mod demo;
 mod emit;
+mod man;
 mod migrate;
 mod output;
 mod serve;
@@ -20,7 +22,7 @@ mod watches;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Environment, Loaded, Sources};
 
@@ -49,6 +51,8 @@ enum Command {
     Uninstall(uninstall::Args),
     Config(config::Args),
     Token(token::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 #[allow(clippy::unused_async, reason = "most commands wait for a server")]
@@ -65,6 +69,8 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Uninstall(args) => uninstall::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),
+        Command::Completions(args) => completions::run(&args, self::command()),
+        Command::Man(args) => man::run(&args, self::command()),
     }
 }
 
@@ -116,6 +122,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line, for what is made of it.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Statements as psql runs them: all of them or none.
 fn in_transaction(statements: &str) -> String {
     format!(
@@ -138,7 +149,6 @@ Examples:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_tree_is_sound_and_every_command_shows_an_example() {

@@ -25,6 +25,10 @@ impl Failure {
         self
     }
 
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(super) fn report(&self) -> ExitCode {
         let mut stderr = io::stderr().lock();
         // Nobody is left to be told when this fails.

@@ -25,9 +25,11 @@ use crate::domain::event::{Batch, Event};
 use crate::domain::message::{ResetReason, SystemEvent};
 use crate::domain::rights::Whose;
 use crate::domain::template::Template;
+use crate::lifecycle::Pulse;
 use crate::protocol::Wire;
-use crate::telemetry::metrics::{Figures, Observer};
+use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
+use crate::telemetry::vitals::Vitals;
 use shard::{Command, Shard};
 
 /// Where the hub writes: a socket that never makes the writer wait.
@@ -50,15 +52,18 @@ pub trait Sink: Send + Sync + 'static {
 pub struct Hub {
     commands: mpsc::Sender<Command>,
     observer: Observer,
+    pulse: Pulse,
 }
 
 impl Hub {
     /// Starts the hub on the current runtime; it ends when the last handle is gone.
     pub fn start(options: HubOptions, history: Arc<dyn History>, observer: Observer) -> Self {
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let shard = Shard::new(options, history, observer.clone(), commands.downgrade());
+        let pulse = Pulse::default();
+        let shard =
+            Shard::new(options, history, observer.clone(), commands.downgrade(), pulse.clone());
         tokio::spawn(shard.run(queue));
-        Self { commands, observer }
+        Self { commands, observer, pulse }
     }
 
     /// Takes a socket in; it leaves when the handle is dropped.
@@ -99,16 +104,21 @@ impl Hub {
         self.observer.note(&Notice::RightsChanged);
     }
 
-    /// How many subscribers there are, and what waits for them.
-    pub async fn figures(&self) -> Figures {
-        let (reply, figures) = oneshot::channel();
-        let _ = self.commands.send(Command::Figures { reply }).await;
-        figures.await.unwrap_or_default()
-    }
-
     /// Tells every session.
     pub async fn announce(&self, event: SystemEvent) {
         let _ = self.commands.send(Command::Announce(event)).await;
+    }
+
+    /// How it is. A hub that hangs does not answer.
+    pub async fn vitals(&self) -> Option<Vitals> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Ask { reply }).await.ok()?;
+        answer.await.ok()
+    }
+
+    /// Beats with every command that was dealt with.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Tells every session that the service stops, and closes each once its queue is written.

@@ -6,6 +6,7 @@
 
 mod catch_up;
 mod deliver;
+mod drain;
 mod member;
 mod subscribe;
 mod suspend;
@@ -34,10 +35,13 @@ use crate::domain::position::Position;
 use crate::domain::rights::{Changes, Version, Whose};
 use crate::domain::routes::{Routes, SubscriberId};
 use crate::domain::template::Template;
+use crate::lifecycle::Pulse;
 use crate::protocol::Wire;
-use crate::telemetry::metrics::{Figures, Observer};
+use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
-use member::{Greeting, State, Subscriber};
+use crate::telemetry::vitals::Vitals;
+use drain::Draining;
+use member::{Greeting, Subscriber};
 
 /// A subscriber's slot, and which of its tenants is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +107,12 @@ pub enum Command {
     },
     ResetUnlogged(Vec<Template>),
     Announce(SystemEvent),
+    /// How it is; answered in turn, so that the answer shows that the queue moves.
+    Ask {
+        reply: oneshot::Sender<Vitals>,
+    },
     Drain {
         done: oneshot::Sender<()>,
-    },
-    Figures {
-        reply: oneshot::Sender<Figures>,
     },
 }
 
@@ -167,10 +172,13 @@ pub struct Shard {
     counter: u64,
     /// For the tasks that wait for blocked sockets; weak, so that they don't keep the shard alive.
     commands: mpsc::WeakSender<Command>,
-    draining: Option<oneshot::Sender<()>>,
+    draining: Option<Draining>,
     observer: Observer,
     /// What was published since the last sweep.
     published: Published,
+    /// When an event last came.
+    last_event: Option<Instant>,
+    pulse: Pulse,
 }
 
 /// Frames queued for subscribers, and when the newest of their events was captured.
@@ -186,6 +194,7 @@ impl Shard {
         history: Arc<dyn History>,
         observer: Observer,
         commands: mpsc::WeakSender<Command>,
+        pulse: Pulse,
     ) -> Self {
         Self {
             options,
@@ -206,6 +215,8 @@ impl Shard {
             draining: None,
             observer,
             published: Published::default(),
+            last_event: None,
+            pulse,
         }
     }
 
@@ -214,6 +225,7 @@ impl Shard {
         while self.wait(&mut queue, &mut arrived).await {
             for command in arrived.drain(..) {
                 self.apply(command);
+                self.pulse.beat();
             }
             self.take_turns();
             self.look_at_blocked();
@@ -264,9 +276,9 @@ impl Shard {
                 self.reset(ResetReason::NotLogged, concerns);
             }
             Command::Announce(event) => self.announce(event),
-            Command::Drain { done } => self.drain(done),
             // Whoever asked may be gone.
-            Command::Figures { reply } => drop(reply.send(self.figures())),
+            Command::Ask { reply } => drop(reply.send(self.vitals())),
+            Command::Drain { done } => self.drain(done),
         }
     }
 
@@ -277,8 +289,8 @@ impl Shard {
         let key = Key { slot, tenant };
         if reply.send(key).is_err() {
             self.leave(key);
-        } else if self.draining.is_some() {
-            self.close(slot, CloseReason::Restart);
+        } else {
+            self.send_late_comer_away(slot);
         }
     }
 
@@ -344,31 +356,6 @@ impl Shard {
         }
     }
 
-    fn announce(&mut self, event: SystemEvent) {
-        let at = humantime::format_rfc3339_micros(SystemTime::now()).to_string().into();
-        let message = ServerMessage::System { event, message: event.message(), at };
-        for slot in self.slots() {
-            if self.subscribers[slot].greeting == Greeting::Welcomed {
-                self.tell(slot, &message);
-            }
-        }
-    }
-
-    fn drain(&mut self, done: oneshot::Sender<()>) {
-        self.announce(SystemEvent::Draining);
-        for slot in self.slots() {
-            self.close(slot, CloseReason::Restart);
-        }
-        self.draining = Some(done);
-    }
-
-    fn finish_drain(&mut self) {
-        let all_closed = || self.subscribers.iter().all(|(_, s)| s.state == State::Closed);
-        if self.draining.is_some() && all_closed() {
-            let _ = self.draining.take().map(|done| done.send(()));
-        }
-    }
-
     const fn next_number(&mut self) -> u64 {
         self.counter += 1;
         self.counter
@@ -379,17 +366,6 @@ impl Shard {
         if frames > 0 {
             let age = captured.and_then(|at| SystemTime::now().duration_since(at).ok());
             self.observer.note(&Notice::Delivered { frames, age });
-        }
-    }
-
-    fn figures(&self) -> Figures {
-        let all = || self.subscribers.iter().map(|(_, subscriber)| subscriber);
-        Figures {
-            subscribers: self.subscribers.len(),
-            subscriptions: all().map(|subscriber| subscriber.subscriptions.len()).sum(),
-            queued_bytes: all().map(|subscriber| subscriber.outbox.bytes()).sum(),
-            blocked: self.blocked.len(),
-            catching_up: self.catching_up,
         }
     }
 

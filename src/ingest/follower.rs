@@ -18,6 +18,7 @@ use super::{IngestError, Progress, RightsWatch};
 use crate::domain::event::Event;
 use crate::domain::message::ResetReason;
 use crate::hub::Hub;
+use crate::lifecycle::Pulse;
 use crate::postgres::event_log::{EventLog, ReadError, unlogged_token};
 use crate::postgres::identity::Identity;
 use crate::postgres::listener::{Listener, Signal};
@@ -29,6 +30,7 @@ pub(super) struct Follower<'a> {
     pub(super) hub: &'a Hub,
     pub(super) rights: &'a RightsWatch,
     pub(super) observer: &'a Observer,
+    pub(super) pulse: &'a Pulse,
     pub(super) log: EventLog,
     pub(super) identity: Arc<Identity>,
     pub(super) progress: &'a mut Progress,
@@ -67,12 +69,13 @@ impl Follower<'_> {
         reason: Option<ResetReason>,
     ) -> Result<(), IngestError> {
         let session = self.log.session();
-        let start = patiently(listener, session, self.log.start()).await?;
+        let start = patiently(listener, session, self.pulse, self.log.start()).await?;
         let mut position = start.position.clone();
         let mut past = vec![start];
-        let mut reading = patiently(listener, session, self.log.read(&position)).await?;
+        let mut reading =
+            patiently(listener, session, self.pulse, self.log.read(&position)).await?;
         while reading.goes_on(&position) {
-            let batch = patiently(listener, session, reading.next_batch()).await?;
+            let batch = patiently(listener, session, self.pulse, reading.next_batch()).await?;
             position = batch.position.clone();
             past.push(batch);
         }
@@ -93,6 +96,7 @@ impl Follower<'_> {
                 mode = Some(self.pace.mode());
                 self.observer.note(&Notice::Mode(self.pace.mode()));
             }
+            self.pulse.beat();
             next = match next {
                 Next::Read { after } => match self.wait(listener, after).await? {
                     Waited::Due => self.read_when_due(listener).await?,
@@ -147,7 +151,8 @@ impl Follower<'_> {
     pub(super) async fn read(&mut self, listener: &Listener) -> Result<bool, IngestError> {
         let position = self.progress.position.clone().ok_or(IngestError::Lost)?;
         let session = self.log.session();
-        let mut reading = patiently(listener, session, self.log.read(&position)).await?;
+        let mut reading =
+            patiently(listener, session, self.pulse, self.log.read(&position)).await?;
         if reading.is_pruned() {
             drop(reading);
             self.observer.note(&Notice::Overtaken);
@@ -162,10 +167,11 @@ impl Follower<'_> {
         }
         let mut position = position;
         while reading.goes_on(&position) {
-            let batch = patiently(listener, session, reading.next_batch()).await?;
+            let batch = patiently(listener, session, self.pulse, reading.next_batch()).await?;
             position = batch.position.clone();
             self.note_read(Source::Log, batch.events.len(), batch.events.last().map(Arc::as_ref));
             self.hub.publish(batch).await;
+            self.pulse.beat();
             self.progress.position = Some(position.clone());
         }
         Ok(found)
@@ -242,10 +248,12 @@ enum Waited {
 async fn patiently<T>(
     listener: &Listener,
     session: i32,
+    pulse: &Pulse,
     read: impl Future<Output = Result<T, ReadError>>,
 ) -> Result<T, IngestError> {
     let mut read = pin!(read);
     loop {
+        pulse.beat();
         if let Ok(done) = timeout(SILENCE, &mut read).await {
             return Ok(done?);
         }

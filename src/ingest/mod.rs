@@ -23,7 +23,7 @@ use crate::domain::message::SystemEvent;
 use crate::domain::position::Position;
 use crate::domain::template::Template;
 use crate::hub::Hub;
-use crate::lifecycle::Health;
+use crate::lifecycle::{Health, Pulse};
 use crate::postgres::connect::{ConnectError, Target};
 use crate::postgres::event_log::{EventLog, ReadError};
 use crate::postgres::identity::{Epoch, EpochPolicy, Identity};
@@ -51,6 +51,8 @@ pub struct Ingest {
     pub health: watch::Sender<Health>,
     /// For whoever has to read tokens.
     pub identity: watch::Sender<Option<Arc<Identity>>>,
+    /// Beats while it goes on, the server's work included, and not while a read or the hub keeps it.
+    pub pulse: Pulse,
 }
 
 impl Ingest {
@@ -148,9 +150,9 @@ impl Ingest {
         progress: &'a mut Progress,
     ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback);
-        let (hub, rights, observer) = (&self.hub, &self.rights, &self.observer);
+        let (hub, rights, observer, pulse) = (&self.hub, &self.rights, &self.observer, &self.pulse);
         let (replays, checked) = (Replays::since(Arc::clone(log.opened())), Instant::now());
-        Follower { hub, rights, observer, log, identity, progress, pace, replays, checked }
+        Follower { hub, rights, observer, pulse, log, identity, progress, pace, replays, checked }
     }
 
     async fn ready(&self) {

@@ -39,7 +39,7 @@ impl Wire for Native {
     }
 
     fn close(&self, reason: CloseReason) -> Bytes {
-        websocket::close(reason.code(), reason.text())
+        websocket::close(reason.code(), &reason.text())
     }
 
     fn decode(&self, text: &str) -> Result<Request, BadRequest> {

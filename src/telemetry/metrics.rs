@@ -10,24 +10,14 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::telemetry::vitals::Vitals;
+
 use super::notice::{Mode, Notice, Source, Transport};
 use super::refusals::{Refusals, Refused};
 
 /// Hears everything worth noticing. Clones share it.
 #[derive(Clone)]
 pub struct Observer(Arc<Metrics>);
-
-/// What is counted only when somebody asks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    pub subscribers: usize,
-    pub subscriptions: usize,
-    /// Bytes that wait for sockets.
-    pub queued_bytes: usize,
-    /// Sockets that take no more for now.
-    pub blocked: usize,
-    pub catching_up: usize,
-}
 
 struct Metrics {
     registry: Registry,
@@ -53,7 +43,7 @@ struct Metrics {
     log_parts_removed: IntCounter,
     queue_usage: Gauge,
     function_up: IntGauge,
-    figures: [IntGauge; 5],
+    vitals: [IntGauge; 5],
 }
 
 impl Default for Observer {
@@ -74,10 +64,10 @@ impl Observer {
     }
 
     /// Everything, in the text format of Prometheus.
-    pub fn render(&self, figures: Figures) -> String {
-        let Figures { subscribers, subscriptions, queued_bytes, blocked, catching_up } = figures;
-        let now = [subscribers, subscriptions, queued_bytes, blocked, catching_up];
-        for (gauge, value) in self.0.figures.iter().zip(now) {
+    pub fn render(&self, vitals: Vitals) -> String {
+        let Vitals { clients, subscriptions, queued_bytes, blocked, catching_up, .. } = vitals;
+        let now = [clients, subscriptions, queued_bytes, blocked, catching_up];
+        for (gauge, value) in self.0.vitals.iter().zip(now) {
             gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         }
         TextEncoder::new().encode_to_string(&self.0.registry.gather()).unwrap_or_default()
@@ -121,7 +111,7 @@ impl Metrics {
             log_parts_removed: make.counter("log_parts_removed", "Parts of the log that this node has emptied."),
             queue_usage: make.seconds("notification_queue_usage_ratio", "How full PostgreSQL's notification queue is, from 0 to 1."),
             function_up: make.gauge("authorize_function_up", "1 unless the last question to authorize.function went unanswered."),
-            figures: [
+            vitals: [
                 make.gauge("subscribers", "Connections that the hub knows."),
                 make.gauge("subscriptions", "Subscriptions in force."),
                 make.gauge("queued_bytes", "Bytes that wait for sockets."),
@@ -258,7 +248,7 @@ mod tests {
         ] {
             observer.note(&notice);
         }
-        let text = observer.render(Figures { subscriptions: 7, ..Figures::default() });
+        let text = observer.render(Vitals { subscriptions: 7, ..Vitals::default() });
         for line in [
             "rowcast_connections{transport=\"websocket\"} 1",
             "rowcast_refused_total{reason=\"attempts\"} 1",

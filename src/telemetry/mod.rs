@@ -9,6 +9,7 @@ mod journald;
 pub mod metrics;
 pub mod notice;
 pub mod refusals;
+pub mod vitals;
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;

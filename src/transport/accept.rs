@@ -73,6 +73,12 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// A socket that was opened by somebody else, who keeps it: what waits behind it outlives this process.
+pub fn take_over(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
 /// Serves `routes` until `stop`, then returns once the requests in flight are answered or out of time.
 ///
 /// Upgraded connections are not waited for: they belong to the tasks that took them over.

@@ -31,7 +31,7 @@ pub fn routes(operations: &Operations) -> BoxedFilter<(Response,)> {
     let ready = warp::path!("readyz").and(warp::get()).map(move || readiness(&health.borrow()));
     let metrics = warp::path!("metrics").and(warp::get()).then(move || {
         let (hub, observer) = (hub.clone(), observer.clone());
-        async move { in_text_format(observer.render(hub.figures().await)) }
+        async move { in_text_format(observer.render(hub.vitals().await.unwrap_or_default())) }
     });
     alive.or(ready).unify().or(metrics).unify().boxed()
 }

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use tokio::time::Instant;
+
 use super::super::fanout::{Delivery, Frames};
 use super::Shard;
 use super::member::Feed;
@@ -18,6 +20,7 @@ impl Shard {
         for event in &batch.events {
             self.deliver(event, Some(&run));
         }
+        self.note_time(batch.events.len());
         self.remember(batch);
         self.published.captured = batch.events.last().and_then(|event| captured(event));
     }
@@ -35,6 +38,13 @@ impl Shard {
             if self.catching_up > 0 {
                 self.note_unlogged(event);
             }
+        }
+        self.note_time(events.len());
+    }
+
+    fn note_time(&mut self, events: usize) {
+        if events > 0 {
+            self.last_event = Some(Instant::now());
         }
     }
 

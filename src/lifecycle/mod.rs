@@ -1,12 +1,23 @@
-//! How the daemon is: whether it is ready, and how it is asked to stop.
+//! How the daemon is, and how it speaks with whoever started it: a service manager, or a person.
 //!
-//! In: what ingest says of the database, the signals of the process. Out: [`Health`] for whoever watches.
+//! In: what ingest says of the database, the signals of the process, what a service manager hands over. Out:
+//! [`Health`] for whoever watches, and what the [`Supervisor`] is told.
 //! Invariant: ready means that LISTEN is up, the log was read once since, and nobody asked the daemon to stop.
+
+mod notify;
+mod sockets;
+mod status;
+mod watchdog;
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+pub use notify::Supervisor;
+pub use sockets::{Handed, HandedFault};
+pub use status::status;
+pub use watchdog::{Hung, Pulse, Watchdog};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -39,4 +50,9 @@ pub fn stop_on_signal(stop: CancellationToken) -> io::Result<()> {
         stop.cancel();
     });
     Ok(())
+}
+
+/// Each SIGHUP from now on; the process is no longer ended by one.
+pub fn hangups() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

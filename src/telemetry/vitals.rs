@@ -1,0 +1,17 @@
+//! What the hub says of itself when it is asked, for `systemctl status` and for Prometheus.
+
+use std::time::Duration;
+
+/// What the hub says of itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    pub clients: usize,
+    /// How long ago an event last came.
+    pub last_event: Option<Duration>,
+    pub subscriptions: usize,
+    /// Bytes that wait for sockets.
+    pub queued_bytes: usize,
+    /// Sockets that take no more for now.
+    pub blocked: usize,
+    pub catching_up: usize,
+}
