@@ -8,6 +8,8 @@ mod rights;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::domain::channel::Pattern;
 use crate::domain::policy::{Action, Denial, Grant, Policies};
 use crate::domain::principal::Principal;
@@ -18,7 +20,7 @@ pub use function::Function;
 pub use rights::Rights;
 
 pub struct Access {
-    policies: Policies,
+    policies: ArcSwap<Policies>,
     function: Option<Function>,
     rights: Arc<Rights>,
 }
@@ -31,8 +33,13 @@ pub struct Judgement {
 
 impl Access {
     /// With a function, that has the last word on what the policies allow; without any policy it decides alone.
-    pub const fn new(policies: Policies, function: Option<Function>, rights: Arc<Rights>) -> Self {
-        Self { policies, function, rights }
+    pub fn new(policies: Policies, function: Option<Function>, rights: Arc<Rights>) -> Self {
+        Self { policies: ArcSwap::from_pointee(policies), function, rights }
+    }
+
+    /// From the next judgement on.
+    pub fn set_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
     }
 
     /// Tells the log what is wrong with the function, before a client comes.
@@ -71,12 +78,13 @@ impl Access {
         action: Action,
         version: Version,
     ) -> Vec<Verdict> {
+        let policies = self.policies.load();
         let Some(function) = &self.function else {
-            let decide = |pattern| self.policies.decide(principal, pattern, action).into();
+            let decide = |pattern| policies.decide(principal, pattern, action).into();
             return patterns.iter().map(decide).collect();
         };
         let mut verdicts: Vec<_> =
-            patterns.iter().map(|pattern| self.before(principal, pattern, action)).collect();
+            patterns.iter().map(|pattern| before(&policies, principal, pattern, action)).collect();
         let asked: Vec<usize> = (0..verdicts.len()).filter(|at| verdicts[*at].is_none()).collect();
         let channels: Vec<&Pattern> = asked.iter().map(|at| &patterns[*at]).collect();
         let answers = function.ask(principal, &channels, action, version, &self.rights).await;
@@ -85,17 +93,22 @@ impl Access {
         }
         verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::Undecided)).collect()
     }
+}
 
-    /// What the function is not asked about.
-    fn before(&self, principal: &Principal, pattern: &Pattern, action: Action) -> Option<Verdict> {
-        let is_open = !pattern.is_reserved() && !pattern.is_below_user();
-        match self.policies.decide(principal, pattern, action) {
-            // Everybody's own channel.
-            Ok(Grant { policy: None }) => Some(Verdict::Allowed),
-            Ok(Grant { policy: Some(_) }) => None,
-            Err(Denial) if self.policies.is_empty() && is_open => None,
-            Err(Denial) => Some(Verdict::Forbidden),
-        }
+/// What the function is not asked about.
+fn before(
+    policies: &Policies,
+    principal: &Principal,
+    pattern: &Pattern,
+    action: Action,
+) -> Option<Verdict> {
+    let is_open = !pattern.is_reserved() && !pattern.is_below_user();
+    match policies.decide(principal, pattern, action) {
+        // Everybody's own channel.
+        Ok(Grant { policy: None }) => Some(Verdict::Allowed),
+        Ok(Grant { policy: Some(_) }) => None,
+        Err(Denial) if policies.is_empty() && is_open => None,
+        Err(Denial) => Some(Verdict::Forbidden),
     }
 }
 

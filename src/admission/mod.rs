@@ -9,6 +9,8 @@ mod tickets;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
+
 use crate::auth::{Authenticator, Place, TokenRefusal};
 use crate::domain::principal::Principal;
 use crate::postgres::pool::Unanswered;
@@ -18,9 +20,9 @@ pub use revocations::Revocations;
 pub use tickets::{Ticket, Tickets};
 
 pub struct Admission {
-    pub authenticator: Authenticator,
-    pub tickets: Tickets,
-    pub revocations: Arc<Revocations>,
+    authenticator: ArcSwap<Authenticator>,
+    tickets: Tickets,
+    revocations: Arc<Revocations>,
 }
 
 /// Why a credential was refused. For the log: the client is told nothing but that.
@@ -46,14 +48,36 @@ impl Refusal {
 }
 
 impl Admission {
+    pub fn new(
+        authenticator: Authenticator,
+        tickets: Tickets,
+        revocations: Arc<Revocations>,
+    ) -> Self {
+        Self { authenticator: ArcSwap::from_pointee(authenticator), tickets, revocations }
+    }
+
+    /// From the next credential on; tickets live so long from now on.
+    pub fn set_authenticator(&self, authenticator: Authenticator, ticket_life: Duration) {
+        self.authenticator.store(Arc::new(authenticator));
+        self.tickets.set_life(ticket_life);
+    }
+
+    /// Keeps the keys in force fresh for as long as it is polled.
+    pub fn keep_fresh(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.authenticator.load().keep_fresh()
+    }
+
     pub async fn identify(&self, credential: &str, place: Place) -> Result<Principal, Refusal> {
         let now = SystemTime::now();
         let principal = match Ticket::parse(credential) {
             Some(ticket) => {
                 let claims = self.tickets.redeem(&ticket).await?.ok_or(Refusal::Ticket)?;
-                self.authenticator.admit(claims, now)?
+                self.authenticator.load().admit(claims, now)?
             }
-            None => self.authenticator.authenticate(credential, place, now).await?,
+            None => {
+                let authenticator = self.authenticator.load_full();
+                authenticator.authenticate(credential, place, now).await?
+            }
         };
         self.check_revoked(principal)
     }
@@ -61,12 +85,13 @@ impl Admission {
     /// The same for a token alone: a ticket is not exchanged for another one.
     pub async fn identify_token(&self, token: &str, place: Place) -> Result<Principal, Refusal> {
         let now = SystemTime::now();
-        self.check_revoked(self.authenticator.authenticate(token, place, now).await?)
+        let authenticator = self.authenticator.load_full();
+        self.check_revoked(authenticator.authenticate(token, place, now).await?)
     }
 
     /// Who connects without any credential, where the configuration allows that.
     pub fn anonymous(&self) -> Option<Principal> {
-        self.authenticator.anonymous()
+        self.authenticator.load().anonymous()
     }
 
     /// A ticket for whoever holds this principal's token, and how long it is good.

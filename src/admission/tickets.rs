@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,7 +23,7 @@ pub struct Tickets {
     table: TicketTable,
     /// Has the key that every node of the database shares.
     identity: watch::Receiver<Option<Arc<Identity>>>,
-    life: Duration,
+    life: ArcSwap<Duration>,
 }
 
 /// What has the form of a ticket: a random part, and the seal that some node put on it.
@@ -33,12 +34,16 @@ pub struct Ticket {
 }
 
 impl Tickets {
-    pub const fn new(
+    pub fn new(
         table: TicketTable,
         identity: watch::Receiver<Option<Arc<Identity>>>,
         life: Duration,
     ) -> Self {
-        Self { table, identity, life }
+        Self { table, identity, life: ArcSwap::from_pointee(life) }
+    }
+
+    pub(super) fn set_life(&self, life: Duration) {
+        self.life.store(Arc::new(life));
     }
 
     pub(super) async fn issue(
@@ -51,8 +56,9 @@ impl Tickets {
             .expect("the system's source of randomness never fails here");
         let ticket = Ticket { random, seal: seal(&identity, &random) };
         let claims = Value::Object(principal.claims.clone()).to_string();
-        self.table.issue(&ticket.hash(), &claims, self.life).await?;
-        Ok((ticket.text(), self.life))
+        let life = **self.life.load();
+        self.table.issue(&ticket.hash(), &claims, life).await?;
+        Ok((ticket.text(), life))
     }
 
     /// The claims that it stands for; `None` where it does not, any more.

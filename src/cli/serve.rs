@@ -10,15 +10,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failure, Settings};
 use crate::app::{Daemon, Given, Signs, StartError};
-use crate::config::Config;
+use crate::config::{Config, need_restart};
 use crate::lifecycle::{Handed, Health, Supervisor, status};
 use crate::postgres::connect::Target;
+use crate::telemetry::Dial;
 use crate::telemetry::vitals::Vitals;
 use crate::{lifecycle, telemetry};
 
@@ -39,7 +40,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     };
     let loaded = settings.load()?;
     super::config::vet(&loaded)?;
-    telemetry::init(&loaded.config.telemetry)?;
+    let dial = telemetry::init(&loaded.config.telemetry)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -51,21 +52,42 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     };
     let daemon = daemon?;
     tracing::info!(address = %daemon.address(), "ready");
+    let running = Mutex::new(loaded.config);
     tokio::select! {
         () = stop.cancelled() => {}
         never = desk.report(daemon.signs()) => match never {},
-        never = desk.reload(hangups, async || reread(&settings)) => match never {},
+        never = desk.reload(hangups, async || reread(&settings, &running, &daemon, &dial).await) => {
+            match never {}
+        }
     }
     tracing::info!("stopping");
     desk.stop(daemon).await;
     Ok(())
 }
 
-/// What a reload does so far: it says whether the file could be used.
-fn reread(settings: &Settings) -> Result<(), Failure> {
+/// Applies what has changed in the configuration, or nothing of it.
+async fn reread(
+    settings: &Settings,
+    running: &Mutex<Config>,
+    daemon: &Daemon,
+    dial: &Dial,
+) -> Result<(), Failure> {
     let loaded = settings.load()?;
     super::config::vet(&loaded)?;
-    tracing::info!("the configuration has no fault; what changed in it takes a restart");
+    let mut running = running.lock().await;
+    daemon.reload(&loaded.config).await?;
+    dial.turn(&loaded.config.telemetry)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let keys = need_restart(&running, &loaded.config).join(", ");
+    if !keys.is_empty() {
+        tracing::warn!(keys, "these have changed and count after a restart only");
+    }
+    tracing::info!(
+        "reloaded: policies, keys, origins, limits and the log filter are those of the file"
+    );
+    *running = loaded.config;
     Ok(())
 }
 

@@ -27,6 +27,7 @@ mod show;
 mod telemetry;
 mod unbuilt;
 mod units;
+mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,7 @@ pub use setting::Setting;
 pub use show::{example, show};
 pub use telemetry::{LogFormat, TelemetryConfig};
 pub use units::{ByteSize, parse_duration};
+pub use values::need_restart;
 
 use reader::{Document, Findings, Reader};
 

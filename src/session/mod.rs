@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::access::{Access, Judgement, Rights, Verdict};
@@ -38,8 +39,9 @@ pub struct Services {
     pub access: Access,
     pub rights: Arc<Rights>,
     pub history: LogHistory,
-    pub options: Arc<Options>,
-    pub share: Share,
+    /// For connections that begin from now on.
+    pub options: ArcSwap<Options>,
+    pub share: ArcSwap<Share>,
     pub seats: UserSeats,
     pub observer: Observer,
 }
@@ -85,7 +87,7 @@ impl Connection {
         seat: Option<UserSeat>,
     ) -> Option<Self> {
         let subscriber = services.hub.join(sink, wire).await?;
-        let options = Arc::clone(&services.options);
+        let options = services.options.load_full();
         let mut rights = services.rights.follow();
         let reviewed = *rights.borrow_and_update();
         // Between the look at the credential and this one it may have been revoked.
@@ -130,7 +132,7 @@ impl Connection {
 
     pub async fn text(&mut self, text: &str) {
         self.session.heard(now());
-        match self.services.share.take(self.session.sender()) {
+        match self.services.share.load().take(self.session.sender()) {
             Ok(()) => {
                 self.over_share = 0;
                 self.input(Input::Request(self.wire.decode(text))).await;

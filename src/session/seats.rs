@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// So many seats for each.
@@ -26,22 +27,28 @@ pub type UserSeat = Seat<Box<str>>;
 pub struct Full;
 
 struct Taken<K> {
-    most: usize,
+    most: AtomicUsize,
     by: Mutex<HashMap<K, usize>>,
 }
 
 impl<K: Eq + Hash + Clone> Seats<K> {
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Taken { most, by: Mutex::default() }))
+        Self(Arc::new(Taken { most: AtomicUsize::new(most), by: Mutex::default() }))
+    }
+
+    /// From the next one on; who has a seat keeps it.
+    pub fn set_most(&self, most: usize) {
+        self.0.most.store(most, Ordering::Relaxed);
     }
 
     pub fn take(&self, owner: impl Into<K>) -> Result<Seat<K>, Full> {
         let owner = owner.into();
+        let most = self.0.most.load(Ordering::Relaxed);
         let mut by = self.0.lock();
         match by.get_mut(&owner) {
-            Some(count) if *count >= self.0.most => return Err(Full),
+            Some(count) if *count >= most => return Err(Full),
             Some(count) => *count += 1,
-            None if self.0.most == 0 => return Err(Full),
+            None if most == 0 => return Err(Full),
             None => drop(by.insert(owner.clone(), 1)),
         }
         Ok(Seat { taken: Arc::clone(&self.0), owner })

@@ -18,8 +18,10 @@ use std::os::unix::fs::MetadataExt;
 use tracing::Subscriber;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, TelemetryConfig};
 
@@ -29,15 +31,27 @@ pub enum TelemetryError {
     Filter(#[from] ParseError),
     #[error("logging was set up twice in one process")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
+    #[error("logging was never set up")]
+    Never(#[from] reload::Error),
+}
+
+/// Changes what is logged while the process runs.
+pub struct Dial(reload::Handle<EnvFilter, Registry>);
+
+impl Dial {
+    pub fn turn(&self, config: &TelemetryConfig) -> Result<(), TelemetryError> {
+        Ok(self.0.reload(filter(&config.log_filter)?)?)
+    }
 }
 
 /// Call once, at the start of a command that runs for long.
-pub fn init(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+pub fn init(config: &TelemetryConfig) -> Result<Dial, TelemetryError> {
     let surroundings = Surroundings::of_process();
     let format = resolve(config.log_format, &surroundings);
-    let filter = filter(&config.log_filter)?;
-    subscriber(format, filter, surroundings.colour(), std::io::stderr).try_init()?;
-    Ok(())
+    let (filter, handle) = reload::Layer::new(filter(&config.log_filter)?);
+    let lines = lines(format, surroundings.colour(), std::io::stderr);
+    Registry::default().with(filter).with(lines).try_init()?;
+    Ok(Dial(handle))
 }
 
 /// The filter that a text means, but for what other crates would tell of statements' values.
@@ -50,17 +64,16 @@ pub fn filter(text: &str) -> Result<EnvFilter, ParseError> {
 /// tokio-postgres prints the parameters of each statement at `debug`, claims of users among them.
 const QUIET: [&str; 2] = ["tokio_postgres=info", "tokio_postgres::query=info"];
 
-type Dispatch = Box<dyn Subscriber + Send + Sync>;
-
-fn subscriber<W>(format: LogFormat, filter: EnvFilter, colour: bool, writer: W) -> Dispatch
+fn lines<S, W>(format: LogFormat, colour: bool, writer: W) -> Box<dyn Layer<S> + Send + Sync>
 where
+    S: Subscriber + for<'s> LookupSpan<'s>,
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let builder = fmt::Subscriber::builder().with_env_filter(filter).with_writer(writer);
+    let layer = fmt::layer().with_writer(writer);
     match format {
-        LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),
-        LogFormat::Journald => Box::new(builder.event_format(journald::Format).finish()),
-        LogFormat::Pretty | LogFormat::Auto => Box::new(builder.with_ansi(colour).finish()),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+        LogFormat::Journald => layer.event_format(journald::Format).boxed(),
+        LogFormat::Pretty | LogFormat::Auto => layer.with_ansi(colour).boxed(),
     }
 }
 
@@ -126,7 +139,8 @@ mod tests {
     fn logged(format: LogFormat, log: impl FnOnce()) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(format, EnvFilter::new("info"), false, move || writer.clone());
+        let layer = super::lines(format, false, move || writer.clone());
+        let subscriber = Registry::default().with(EnvFilter::new("info")).with(layer);
         tracing::subscriber::with_default(subscriber, log);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
     }

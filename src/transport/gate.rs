@@ -5,8 +5,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use http::HeaderMap;
 
@@ -32,9 +34,9 @@ pub struct Rules {
 
 /// One for all that is served on an address.
 pub struct Gate {
-    rules: Rules,
+    rules: ArcSwap<Rules>,
     seats: Seats<IpAddr>,
-    attempts: Share<IpAddr>,
+    attempts: ArcSwap<Share<IpAddr>>,
     observer: Observer,
     /// The log hears of observer now and then, however many there are.
     warnings: DefaultDirectRateLimiter,
@@ -54,9 +56,18 @@ pub enum Entry {
 impl Gate {
     pub fn new(rules: Rules, observer: Observer) -> Self {
         let seats = Seats::new(rules.connections_per_address);
-        let attempts = Share::new(rules.attempts_per_minute);
+        let attempts = ArcSwap::from_pointee(Share::new(rules.attempts_per_minute));
         let warnings = RateLimiter::direct(Quota::per_minute(WARNINGS_PER_MINUTE));
-        Self { rules, seats, attempts, observer, warnings }
+        Self { rules: ArcSwap::from_pointee(rules), seats, attempts, observer, warnings }
+    }
+
+    /// From the next connection on.
+    pub fn set_rules(&self, rules: Rules) {
+        self.seats.set_most(rules.connections_per_address);
+        if self.rules.load().attempts_per_minute != rules.attempts_per_minute {
+            self.attempts.store(Arc::new(Share::new(rules.attempts_per_minute)));
+        }
+        self.rules.store(Arc::new(rules));
     }
 
     /// For an address that only the operator reaches: nobody is counted.
@@ -73,7 +84,7 @@ impl Gate {
 
     /// A new connection.
     pub fn enter(&self, peer: SocketAddr) -> Result<Entry, Refusal> {
-        match (self.rules.proxy_protocol, self.rules.proxies.trusts(peer.ip())) {
+        match (self.rules.load().proxy_protocol, self.rules.load().proxies.trusts(peer.ip())) {
             (true, true) => Ok(Entry::Header),
             (true, false) => {
                 Err(self.refuse(Refused::Forbidden, Refusal::forbidden(NO_PROXY), peer.ip()))
@@ -133,17 +144,17 @@ impl Gate {
     }
 
     fn behind_proxy(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        let client = self.rules.proxies.client(peer.ip(), headers);
-        (self.rules.proxies.trusts(peer.ip()) && self.counts(client)).then_some(client)
+        let client = self.rules.load().proxies.client(peer.ip(), headers);
+        (self.rules.load().proxies.trusts(peer.ip()) && self.counts(client)).then_some(client)
     }
 
     fn counts(&self, address: IpAddr) -> bool {
-        let exempt = self.rules.exempt_loopback && address.to_canonical().is_loopback();
-        !exempt && !self.rules.proxies.trusts(address)
+        let exempt = self.rules.load().exempt_loopback && address.to_canonical().is_loopback();
+        !exempt && !self.rules.load().proxies.trusts(address)
     }
 
     fn attempt(&self, address: IpAddr) -> Result<(), Refusal> {
-        self.attempts.take(one_client(address)).map_err(|wait| {
+        self.attempts.load().take(one_client(address)).map_err(|wait| {
             let refusal =
                 Refusal::rate_limited("too many attempts to connect from this address", wait);
             self.refuse(Refused::Attempts, refusal, address)

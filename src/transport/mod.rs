@@ -20,6 +20,7 @@ pub mod websocket;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use http::HeaderMap;
 use tokio_util::task::TaskTracker;
 use warp::filters::BoxedFilter;
@@ -40,7 +41,7 @@ use upgrade::Handshake;
 #[derive(Clone)]
 pub struct Routes {
     pub services: Arc<Services>,
-    pub origins: Origins,
+    pub origins: Arc<ArcSwap<Origins>>,
     pub gate: Arc<Gate>,
     /// `None` where they have an address of their own.
     pub operations: Option<Operations>,
@@ -63,8 +64,12 @@ pub fn public(routes: &Routes, extra: Option<ExtraRoutes>) -> BoxedFilter<(Respo
         None => own,
     };
     let answered = admitted(&routes.gate).and(all).recover(not_served).unify().boxed();
-    let origins = routes.origins.clone();
-    origin::guard(move || origins.clone(), routes.services.observer.clone(), answered)
+    let origins = Arc::clone(&routes.origins);
+    origin::guard(
+        move || Origins::clone(&origins.load()),
+        routes.services.observer.clone(),
+        answered,
+    )
 }
 
 /// Lets a request pass that is no attempt too many of a client behind a proxy.

@@ -35,7 +35,7 @@ async fn issue(services: &Services, headers: &HeaderMap) -> Result<Response, Ref
     let principal =
         holder(services, headers).await.map_err(|refusal| refusal.told(&services.observer))?;
     let user = principal.user.as_deref().unwrap_or_default();
-    services.share.take(user).map_err(|wait| {
+    services.share.load().take(user).map_err(|wait| {
         services.observer.note(&Notice::Refused(Refused::Messages));
         Refusal::rate_limited("this user asks too often; wait before the next one", wait)
     })?;

@@ -35,7 +35,7 @@ pub async fn run(
     seat: Option<UserSeat>,
 ) {
     let stream = Arc::new(upgraded.stream);
-    let max_message_bytes = services.options.max_message_bytes;
+    let max_message_bytes = services.options.load().max_message_bytes;
     let observer = services.observer.clone();
     let sink = Arc::new(SocketSink(Arc::clone(&stream)));
     let Some(connection) = Connection::open(services, sink, &Native, principal, seat).await else {

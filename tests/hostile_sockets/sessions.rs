@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use rowcast::access::{Access, Rights};
 use rowcast::admission::{Admission, Tickets};
@@ -20,7 +21,6 @@ use rowcast::telemetry::metrics::Observer;
 use rowcast::telemetry::refusals::Refused;
 use rowcast::transport::accept;
 use rowcast::transport::gate::Gate;
-use rowcast::transport::origin::Origins;
 use rowcast::transport::{Routes, public};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -46,7 +46,7 @@ impl Scene {
         let gate = Arc::new(Gate::new(generous(), observer.clone()));
         let routes = Routes {
             services: Arc::new(services(heartbeat, &observer)),
-            origins: Origins::default(),
+            origins: Arc::default(),
             gate: Arc::clone(&gate),
             operations: None,
             sockets: sockets.clone(),
@@ -97,16 +97,16 @@ fn services(heartbeat: Duration, observer: &Observer) -> Services {
     let rights = Arc::<Rights>::default();
     Services {
         hub: Hub::start(hub, Arc::new(history.clone()), observer.clone()),
-        admission: Admission {
-            authenticator: Authenticator::new(&auth).unwrap(),
-            tickets: Tickets::new(TicketTable::new(pool), identity, minute),
-            revocations: Arc::default(),
-        },
+        admission: Admission::new(
+            Authenticator::new(&auth).unwrap(),
+            Tickets::new(TicketTable::new(pool), identity, minute),
+            Arc::default(),
+        ),
         access: Access::new(Policies::default(), None, Arc::clone(&rights)),
         rights,
         history,
-        options: Arc::new(options),
-        share: Share::new(NonZeroU32::new(1_000_000).unwrap()),
+        options: ArcSwap::from_pointee(options),
+        share: ArcSwap::from_pointee(Share::new(NonZeroU32::new(1_000_000).unwrap())),
         seats: UserSeats::new(usize::MAX),
         observer: observer.clone(),
     }

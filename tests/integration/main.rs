@@ -20,6 +20,7 @@ mod install;
 mod metrics;
 mod outages;
 mod privileges;
+mod reload;
 mod resume;
 mod retention;
 mod rights;

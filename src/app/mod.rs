@@ -3,18 +3,20 @@
 //! In: a [`Config`]. Out: a running daemon. Invariant: clients are let in only after LISTEN is up and the log was
 //! read once, and on the way out they are told before their sockets are closed.
 
+mod options;
+mod reload;
 mod signs;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use deadpool_postgres::Pool;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -24,9 +26,8 @@ use crate::access::{Access, Function, Rights};
 use crate::admission::{Admission, Revocations, Tickets};
 use crate::auth::{AuthError, Authenticator};
 use crate::config::{self, Config, LogConfig};
-use crate::domain::session;
 use crate::history::LogHistory;
-use crate::hub::{Hub, HubOptions};
+use crate::hub::Hub;
 use crate::ingest::pace::Wake;
 use crate::ingest::{Ingest, RightsWatch};
 use crate::lifecycle::{Handed, Health, Pulse};
@@ -37,19 +38,19 @@ use crate::postgres::tickets::TicketTable;
 use crate::retention::Retention;
 use crate::session::{Services, Share, UserSeats};
 use crate::telemetry::metrics::Observer;
-use crate::transport::accept::{self, Limits};
-use crate::transport::descriptors;
-use crate::transport::gate::{Gate, Rules};
+use crate::transport::accept;
+use crate::transport::gate::Gate;
 use crate::transport::health::Operations;
 use crate::transport::origin::{BadOrigin, Origins};
-use crate::transport::proxies::Proxies;
 use crate::transport::{self, ExtraRoutes, Routes};
+use reload::Reloaded;
 pub use signs::Signs;
 
 /// A daemon that accepts clients.
 pub struct Daemon {
     address: SocketAddr,
     hub: Hub,
+    reloaded: Reloaded,
     health: watch::Sender<Health>,
     pulse: Pulse,
     stop: CancellationToken,
@@ -87,7 +88,7 @@ impl Daemon {
     pub async fn start_with(config: &Config, given: Given) -> Result<Self, StartError> {
         let Given { extra, handed, health } = given;
         let observer = Observer::default();
-        let limits = accept_limits(config);
+        let limits = options::accept_limits(config);
         let public = listener(handed.public, Some(config.server.listen))?;
         let private = listener(handed.private, config.server.private_listen)?;
         let public = public.ok_or(StartError::NoListener)?;
@@ -96,14 +97,15 @@ impl Daemon {
         let database = Target::parse(config.database.url.expose())?;
         let pool = database.pool(config.database.pool_size);
         let history = LogHistory::new(pool.clone(), known.clone(), observer.clone());
-        let hub = Hub::start(hub_options(config), Arc::new(history.clone()), observer.clone());
+        let hub =
+            Hub::start(options::hub_options(config), Arc::new(history.clone()), observer.clone());
         let (rights, revocations) = (Arc::<Rights>::default(), Arc::<Revocations>::default());
         let table = TicketTable::new(pool.clone());
-        let admission = Admission {
-            authenticator: Authenticator::new(&config.auth)?,
-            tickets: Tickets::new(table, known, config.auth.ticket_life),
-            revocations: Arc::clone(&revocations),
-        };
+        let admission = Admission::new(
+            Authenticator::new(&config.auth)?,
+            Tickets::new(table, known, config.auth.ticket_life),
+            Arc::clone(&revocations),
+        );
         let function = function(config, &pool, &observer);
         let watch = RightsWatch::new(Arc::clone(&rights), revocations, function.is_some());
         let services = Arc::new(Services {
@@ -112,8 +114,8 @@ impl Daemon {
             access: Access::new(config.policies.clone(), function, Arc::clone(&rights)),
             rights,
             history,
-            options: Arc::new(session_options(config)),
-            share: Share::new(messages_per_minute(config)),
+            options: ArcSwap::from_pointee(options::session_options(config)),
+            share: ArcSwap::from_pointee(Share::new(options::messages_per_minute(config))),
             seats: UserSeats::new(config.limits.connections_per_user),
             observer: observer.clone(),
         });
@@ -122,35 +124,37 @@ impl Daemon {
         let ingest = ingest(config, &hub, watch, &observer, (&health, &pulse), identity)?;
         let ingest = tokio::spawn(ingest.run(unfollow.clone()));
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
-        servers.spawn(
-            stop.clone().run_until_cancelled_owned(services.admission.authenticator.keep_fresh()),
-        );
+        let issuer = tokio::spawn(services.admission.keep_fresh());
         let operations =
             Operations { health: watched.clone(), hub: hub.clone(), observer: observer.clone() };
         let is_private = private.is_some();
         if let Some(private) = private {
-            let (limits, routes) = (private_limits(limits), transport::private(&operations));
+            let (limits, routes) =
+                (options::private_limits(limits), transport::private(&operations));
             let gate = Arc::new(Gate::of_all(observer.clone()));
             servers.spawn(accept::serve(private, routes, limits, gate, stop.clone()));
         }
         wait_until_ready(watched.clone()).await?;
         services.access.check().await;
         let retention = tokio::spawn(retention(config, pool, &observer).run());
-        let origins = Origins::parse(&config.server.allowed_origins)?;
+        let origins = Arc::new(ArcSwap::from_pointee(origins(config)?));
         let sockets = TaskTracker::new();
-        let gate = Arc::new(Gate::new(rules(config), observer.clone()));
+        let gate = Arc::new(Gate::new(options::rules(config), observer.clone()));
         let routes = Routes {
-            services,
-            origins,
+            services: Arc::clone(&services),
+            origins: Arc::clone(&origins),
             gate: Arc::clone(&gate),
             operations: (!is_private).then_some(operations),
             sockets: sockets.clone(),
         };
         let routes = transport::public(&routes, extra);
-        servers.spawn(accept::serve(public, routes, limits, gate, stop.clone()));
+        servers.spawn(accept::serve(public, routes, limits, Arc::clone(&gate), stop.clone()));
+        let issuer = Mutex::new(issuer);
+        let reloaded = Reloaded { services, origins, gate, issuer };
         Ok(Self {
             address,
             hub,
+            reloaded,
             health,
             pulse,
             stop,
@@ -193,6 +197,7 @@ impl Daemon {
         let _ = timeout(FAREWELL, self.ingest).await;
         unfinished.abort();
         self.retention.abort();
+        self.reloaded.issuer.lock().await.abort();
         let _ = timeout(DRAIN, self.hub.drain()).await;
         self.sockets.close();
         let _ = timeout(FAREWELL, self.sockets.wait()).await;
@@ -275,6 +280,10 @@ fn ingest(
     })
 }
 
+fn origins(config: &Config) -> Result<Origins, BadOrigin> {
+    Origins::parse(&config.server.allowed_origins)
+}
+
 /// The application's function that decides on channels, if one does.
 fn function(config: &Config, pool: &Pool, observer: &Observer) -> Option<Function> {
     let name = config.authorize.function.clone()?;
@@ -291,60 +300,6 @@ fn retention(config: &Config, pool: Pool, observer: &Observer) -> Retention {
     Retention { pool, keep, max_bytes: max_bytes.0, token_life, observer: observer.clone() }
 }
 
-fn hub_options(config: &Config) -> HubOptions {
-    let queue_bytes = config.limits.queue_bytes_per_connection.as_usize();
-    HubOptions { queue_bytes, queue_age: QUEUE_AGE, patience: PATIENCE, recent_bytes: RECENT_BYTES }
-}
-
-fn session_options(config: &Config) -> session::Options {
-    session::Options {
-        heartbeat: HEARTBEAT,
-        auth_timeout: AUTH_TIMEOUT,
-        subscriptions: config.limits.subscriptions_per_connection,
-        max_message_bytes: config.limits.message_bytes.as_usize(),
-        leeway: config.auth.leeway,
-    }
-}
-
-fn messages_per_minute(config: &Config) -> NonZeroU32 {
-    NonZeroU32::new(config.limits.messages_per_minute).unwrap_or(NonZeroU32::MIN)
-}
-
-/// Raises the limit of file descriptors, and takes fewer connections where it is still too low.
-fn accept_limits(config: &Config) -> Limits {
-    let limit = descriptors::raise_limit();
-    let configured = config.limits.connections;
-    let reserved = RESERVED + config.database.pool_size + FAREWELLS;
-    let connections = descriptors::connections(configured, limit, reserved);
-    if connections < configured {
-        tracing::warn!(
-            connections,
-            configured,
-            descriptors = limit,
-            "fewer connections than limits.connections: raise the limit of file descriptors (LimitNOFILE, ulimit -n)"
-        );
-    }
-    Limits { connections, farewells: FAREWELLS, header_timeout: HEADER_TIMEOUT, drain: FAREWELL }
-}
-
-/// Out of what is reserved.
-fn private_limits(public: Limits) -> Limits {
-    Limits { connections: 24, farewells: 4, ..public }
-}
-
-fn rules(config: &Config) -> Rules {
-    let proxies = Proxies::new(&config.server.trusted_proxies);
-    let attempts = NonZeroU32::new(config.limits.connect_attempts_per_minute);
-    Rules {
-        // A proxy on this machine that nobody named would else be taken for a single client.
-        exempt_loopback: proxies.is_empty() && config.server.listen.ip().is_loopback(),
-        proxies,
-        proxy_protocol: config.server.proxy_protocol,
-        connections_per_address: config.limits.connections_per_address,
-        attempts_per_minute: attempts.unwrap_or(NonZeroU32::MIN),
-    }
-}
-
 async fn wait_until_ready(mut health: watch::Receiver<Health>) -> Result<(), StartError> {
     let settled = |health: &Health| matches!(health, Health::Ready | Health::Refused(_));
     // Ingest holds the sender for as long as the daemon lives.
@@ -357,31 +312,8 @@ async fn wait_until_ready(mut health: watch::Receiver<Health>) -> Result<(), Sta
 /// Whatever happens to notifications, no change waits longer than this.
 const FALLBACK: Duration = Duration::from_secs(1);
 
-/// About a hundred thousand events of a few hundred bytes: what a client misses that comes back within minutes.
-/// A reader this far behind is better served by reading on at its own pace.
-const QUEUE_AGE: Duration = Duration::from_secs(5);
-
-/// A socket that takes nothing for so long is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const RECENT_BYTES: usize = 64 * 1024 * 1024;
-
-/// Protocol section 3.
-const HEARTBEAT: Duration = Duration::from_secs(25);
-
-/// Protocol section 2: a first message `auth` comes within this time.
-const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// OWASP and hyper's own default are 5 to 30 s; a head is one packet.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-
 const DRAIN: Duration = Duration::from_secs(5);
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// File descriptors for health, LISTEN, the log and the runtime; with a pool of 8, 64 in all for what is no client.
-const RESERVED: usize = 56;
-
-/// Connections that are being told to come back: few enough that a flood costs next to nothing.
-const FAREWELLS: usize = 64;
 /// A supervisor waits 10 s at least, and some no longer.
 const ALL_OF_IT: Duration = Duration::from_secs(9);
