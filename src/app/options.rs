@@ -2,7 +2,7 @@
 //!
 //! In: a [`Config`]. Out: options. Invariant: what nobody needs to configure is a constant here, with its reason.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use super::FAREWELL;
@@ -16,7 +16,19 @@ use crate::transport::proxies::Proxies;
 
 pub(super) fn hub_options(config: &Config) -> HubOptions {
     let queue_bytes = config.limits.queue_bytes_per_connection.as_usize();
-    HubOptions { queue_bytes, queue_age: QUEUE_AGE, patience: PATIENCE, recent_bytes: RECENT_BYTES }
+    HubOptions {
+        queue_bytes,
+        queue_age: QUEUE_AGE,
+        patience: PATIENCE,
+        recent_bytes: RECENT_BYTES,
+        shards: shards(config.server.shards),
+    }
+}
+
+/// Half of the cores, unless somebody says how many: the other half is for reading requests, and for the database.
+fn shards(configured: usize) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    if configured == 0 { (cores / 2).clamp(1, MOST_SHARDS) } else { configured }
 }
 
 pub(super) fn session_options(config: &Config) -> session::Options {
@@ -71,6 +83,9 @@ pub(super) fn rules(config: &Config) -> Rules {
 /// About a hundred thousand events of a few hundred bytes: what a client misses that comes back within minutes.
 /// A reader this far behind is better served by reading on at its own pace.
 const QUEUE_AGE: Duration = Duration::from_secs(5);
+
+/// Every shard gets every batch, so past some number they only do the same work.
+const MOST_SHARDS: usize = 8;
 
 /// A socket that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -21,7 +21,7 @@ pub struct Signs {
 
 impl Signs {
     pub fn new(hub: Hub, ingest: Pulse, health: watch::Receiver<Health>) -> Self {
-        let watchdog = Watchdog::new(hub.pulse(), ingest);
+        let watchdog = Watchdog::new(hub.pulses(), ingest);
         Self { hub, health, watchdog, last: Vitals::default() }
     }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::bounded::Count;
 use super::setting::{Given, quoted};
 use super::{Setting, Visitor};
 
@@ -14,6 +15,7 @@ pub struct ServerConfig {
     pub allowed_origins: Vec<String>,
     pub trusted_proxies: Vec<IpNet>,
     pub proxy_protocol: bool,
+    pub shards: usize,
 }
 
 impl ServerConfig {
@@ -24,6 +26,7 @@ impl ServerConfig {
         visitor.field("allowed_origins", ALLOWED_ORIGINS, &mut self.allowed_origins);
         visitor.field("trusted_proxies", TRUSTED_PROXIES, &mut self.trusted_proxies);
         visitor.field("proxy_protocol", PROXY_PROTOCOL, &mut self.proxy_protocol);
+        visitor.field("shards", SHARDS, &mut Count(&mut self.shards, 0..=256));
     }
 }
 
@@ -35,9 +38,13 @@ impl Default for ServerConfig {
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: false,
+            shards: 0,
         }
     }
 }
+
+const SHARDS: &str =
+    "Among how many threads the clients' sockets are divided; 0: one for every two cores.";
 
 /// Addresses, and networks as `10.0.0.0/8`.
 impl Setting for Vec<IpNet> {

@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use deadpool_postgres::{Object, Pool};
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::domain::message::ResetReason;
@@ -27,6 +28,8 @@ pub struct LogHistory {
     /// Bounds the reads at one time, so that a crowd that comes back leaves the database to others.
     turns: Arc<Semaphore>,
     observer: Observer,
+    /// Where the pool's connections live; whoever asks may live elsewhere.
+    runtime: Handle,
 }
 
 impl LogHistory {
@@ -36,7 +39,7 @@ impl LogHistory {
         observer: Observer,
     ) -> Self {
         let turns = Arc::new(Semaphore::new(pool.status().max_size.div_ceil(2)));
-        Self { pool, identity, epoch: Arc::default(), turns, observer }
+        Self { pool, identity, epoch: Arc::default(), turns, observer, runtime: Handle::current() }
     }
 
     /// The position an event id stands for.
@@ -101,7 +104,7 @@ impl LogHistory {
 
 impl History for LogHistory {
     fn read(&self, request: Request) {
-        tokio::spawn(self.clone().answer(request));
+        self.runtime.spawn(self.clone().answer(request));
     }
 
     fn id(&self, position: &Position) -> Option<Box<str>> {

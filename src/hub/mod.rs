@@ -1,7 +1,8 @@
 //! The hub: every subscription of this node, and the way of an event to the sockets of its subscribers.
 //!
 //! In: batches from `ingest`, commands of sessions. Out: bytes to each [`Sink`]. Invariant: what a session
-//! asked before a batch came is in force when the batch is delivered, because both pass one queue.
+//! asked before a batch came is in force when the batch is delivered, because both pass one queue: each socket
+//! belongs to one shard, and every shard gets every batch, in the same order.
 
 mod fanout;
 mod outbox;
@@ -9,10 +10,12 @@ mod past;
 mod ring;
 mod shard;
 mod subscriber;
+mod thread;
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,7 +33,7 @@ use crate::protocol::Wire;
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
 use crate::telemetry::vitals::Vitals;
-use shard::{Command, Shard};
+use shard::{Command, Shard, Share};
 
 /// Where the hub writes: a socket that never makes the writer wait.
 pub trait Sink: Send + Sync + 'static {
@@ -50,82 +53,129 @@ pub trait Sink: Send + Sync + 'static {
 /// The handle to the hub; clones share it.
 #[derive(Clone)]
 pub struct Hub {
-    commands: mpsc::Sender<Command>,
+    shards: Arc<[Place]>,
+    /// Where the next socket goes, by turns.
+    next: Arc<AtomicUsize>,
     observer: Observer,
+}
+
+/// A shard, as the rest of the daemon knows it.
+struct Place {
+    commands: mpsc::Sender<Command>,
+    /// Beats with every command that was dealt with.
     pulse: Pulse,
 }
 
 impl Hub {
-    /// Starts the hub on the current runtime; it ends when the last handle is gone.
+    /// Starts the hub; it ends when the last handle is gone. A single shard lives on the current runtime, several
+    /// each have a thread of their own.
     pub fn start(options: HubOptions, history: Arc<dyn History>, observer: Observer) -> Self {
-        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let pulse = Pulse::default();
-        let shard =
-            Shard::new(options, history, observer.clone(), commands.downgrade(), pulse.clone());
-        tokio::spawn(shard.run(queue));
-        Self { commands, observer, pulse }
+        let count = options.shards.max(1);
+        let place = |number| {
+            let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+            let pulse = Pulse::default();
+            let (history, observer) = (Arc::clone(&history), observer.clone());
+            let share = Share { number, count };
+            let weak = commands.downgrade();
+            let shard = Shard::new(options, share, history, observer, weak, pulse.clone());
+            if count == 1 {
+                tokio::spawn(shard.run(queue));
+            } else {
+                thread::run(number, shard.run(queue));
+            }
+            Place { commands, pulse }
+        };
+        let shards = (0..count).map(place).collect();
+        Self { shards, next: Arc::default(), observer }
     }
 
     /// Takes a socket in; it leaves when the handle is dropped.
     pub async fn join(&self, sink: Arc<dyn Sink>, wire: &'static dyn Wire) -> Option<Subscriber> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let shard = &self.shards[turn % self.shards.len()];
         let (reply, key) = oneshot::channel();
-        self.commands.send(Command::Join { sink, wire, reply }).await.ok()?;
-        Some(Subscriber::new(self.commands.clone(), key.await.ok()?))
+        shard.commands.send(Command::Join { sink, wire, reply }).await.ok()?;
+        Some(Subscriber::new(shard.commands.clone(), key.await.ok()?))
     }
 
     /// Delivers a batch of the log and moves the position to its end.
     pub async fn publish(&self, batch: Batch) {
-        let _ = self.commands.send(Command::Publish(Arc::new(batch))).await;
+        let batch = Arc::new(batch);
+        self.tell(|| Command::Publish(Arc::clone(&batch))).await;
     }
 
     /// Delivers events that are in no log.
     pub async fn publish_unlogged(&self, events: Vec<Event>) {
-        let _ = self.commands.send(Command::PublishUnlogged(events)).await;
+        let events: Arc<[Event]> = events.into();
+        self.tell(|| Command::PublishUnlogged(Arc::clone(&events))).await;
     }
 
     /// Begins with this past, which nobody is sent unless they ask for it. With a reason, nothing that follows
     /// continues what came before, and every subscription is told so.
     pub async fn begin(&self, past: Vec<Batch>, reason: Option<ResetReason>) {
-        let _ = self.commands.send(Command::Begin { past, reason }).await;
+        let past: Arc<[Batch]> = past.into();
+        self.tell(|| Command::Begin { past: Arc::clone(&past), reason }).await;
     }
 
     /// Tells those who may get events of these templates that some of them, which no log holds, may be missing.
     pub async fn reset_unlogged(&self, templates: Vec<Template>) {
         if !templates.is_empty() {
-            let _ = self.commands.send(Command::ResetUnlogged(templates)).await;
+            let templates: Arc<[Template]> = templates.into();
+            self.tell(|| Command::ResetUnlogged(Arc::clone(&templates))).await;
         }
     }
 
     /// Holds back what those concerned would get, and has them judged again.
     pub async fn change_rights(&self, rights: &Rights, whose: Whose) {
         let change = rights.change(whose.clone()).await;
-        let _ = self.commands.send(Command::Suspend(whose)).await;
+        self.tell(|| Command::Suspend(whose.clone())).await;
         change.announce();
         self.observer.note(&Notice::RightsChanged);
     }
 
     /// Tells every session.
     pub async fn announce(&self, event: SystemEvent) {
-        let _ = self.commands.send(Command::Announce(event)).await;
+        self.tell(|| Command::Announce(event)).await;
     }
 
-    /// How it is. A hub that hangs does not answer.
+    /// How it is. A hub of which a shard hangs does not answer.
     pub async fn vitals(&self) -> Option<Vitals> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Ask { reply }).await.ok()?;
-        answer.await.ok()
+        let mut answers = Vec::with_capacity(self.shards.len());
+        for shard in &*self.shards {
+            let (reply, answer) = oneshot::channel();
+            shard.commands.send(Command::Ask { reply }).await.ok()?;
+            answers.push(answer);
+        }
+        let mut all = Vitals::default();
+        for answer in answers {
+            all = all.and(answer.await.ok()?);
+        }
+        Some(all)
     }
 
-    /// Beats with every command that was dealt with.
-    pub fn pulse(&self) -> Pulse {
-        self.pulse.clone()
+    /// One for each shard.
+    pub fn pulses(&self) -> Vec<Pulse> {
+        self.shards.iter().map(|shard| shard.pulse.clone()).collect()
     }
 
     /// Tells every session that the service stops, and closes each once its queue is written.
     pub async fn drain(&self) {
-        let (done, finished) = oneshot::channel();
-        let _ = self.commands.send(Command::Drain { done }).await;
-        let _ = finished.await;
+        let mut waiting = Vec::with_capacity(self.shards.len());
+        for shard in &*self.shards {
+            let (done, finished) = oneshot::channel();
+            let _ = shard.commands.send(Command::Drain { done }).await;
+            waiting.push(finished);
+        }
+        for finished in waiting {
+            let _ = finished.await;
+        }
+    }
+
+    /// Each shard gets it behind what it was told before.
+    async fn tell(&self, command: impl Fn() -> Command) {
+        for shard in &*self.shards {
+            let _ = shard.commands.send(command()).await;
+        }
     }
 }
 

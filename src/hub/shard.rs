@@ -100,12 +100,12 @@ pub enum Command {
         key: Key,
     },
     Publish(Arc<Batch>),
-    PublishUnlogged(Vec<Event>),
+    PublishUnlogged(Arc<[Event]>),
     Begin {
-        past: Vec<Batch>,
+        past: Arc<[Batch]>,
         reason: Option<ResetReason>,
     },
-    ResetUnlogged(Vec<Template>),
+    ResetUnlogged(Arc<[Template]>),
     Announce(SystemEvent),
     /// How it is; answered in turn, so that the answer shows that the queue moves.
     Ask {
@@ -125,6 +125,15 @@ pub struct HubOptions {
     pub patience: Duration,
     /// Bytes of recent events that are kept for clients that come back.
     pub recent_bytes: usize,
+    /// Among how many actors the sockets are divided.
+    pub shards: usize,
+}
+
+/// Which of the shards one is.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    pub number: usize,
+    pub count: usize,
 }
 
 /// What of the past a subscription asks for.
@@ -148,6 +157,7 @@ pub struct After {
 
 pub struct Shard {
     options: HubOptions,
+    share: Share,
     routes: Routes,
     subscribers: Slab<Subscriber>,
     /// Subscribers with something to write, each once.
@@ -191,6 +201,7 @@ pub(super) struct Published {
 impl Shard {
     pub fn new(
         options: HubOptions,
+        share: Share,
         history: Arc<dyn History>,
         observer: Observer,
         commands: mpsc::WeakSender<Command>,
@@ -198,6 +209,7 @@ impl Shard {
     ) -> Self {
         Self {
             options,
+            share,
             recent: Ring::new(options.recent_bytes),
             history,
             routes: Routes::default(),

@@ -4,6 +4,7 @@
 mod model;
 mod socket;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use model::Model;
@@ -11,18 +12,32 @@ use tokio::time::sleep;
 
 #[tokio::test]
 async fn every_client_gets_every_event_once_whatever_happens_to_its_socket() {
-    let seeds = std::env::var("SEED").map_or(1..=300, |seed| {
+    for seed in seeds(300) {
+        run(Model::new(seed)).await;
+    }
+}
+
+/// Threads of their own make each run another one.
+#[tokio::test]
+async fn the_same_holds_where_the_sockets_are_divided_among_shards() {
+    for seed in seeds(30) {
+        run(Model::sharded(seed)).await;
+    }
+}
+
+fn seeds(count: u64) -> RangeInclusive<u64> {
+    std::env::var("SEED").map_or(1..=count, |seed| {
         let seed = seed.parse().expect("SEED is a number");
         seed..=seed
-    });
-    for seed in seeds {
-        let mut model = Model::new(seed);
-        model.join_clients(3).await;
-        for _ in 0..400 {
-            model.step().await;
-        }
-        model.finish().await;
+    })
+}
+
+async fn run(mut model: Model) {
+    model.join_clients(3).await;
+    for _ in 0..400 {
+        model.step().await;
     }
+    model.finish().await;
 }
 
 /// In the fake time of this test, whoever waits makes it pass.

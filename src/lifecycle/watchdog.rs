@@ -34,19 +34,21 @@ pub enum Hung {
 
 #[derive(Debug)]
 pub struct Watchdog {
-    hub: Watched,
+    hub: Vec<Watched>,
     ingest: Watched,
 }
 
 impl Watchdog {
-    pub fn new(hub: Pulse, ingest: Pulse) -> Self {
-        Self { hub: Watched::new(hub), ingest: Watched::new(ingest) }
+    /// The hub has a pulse for each of its shards.
+    pub fn new(hub: Vec<Pulse>, ingest: Pulse) -> Self {
+        let hub = hub.into_iter().map(Watched::new).collect();
+        Self { hub, ingest: Watched::new(ingest) }
     }
 
     /// `answered`: the hub, when it was asked. `following`: there is a connection to the database, which ingest has
     /// to use; without one it tries again at intervals of its own.
     pub fn judge(&mut self, now: Instant, answered: bool, following: bool) -> Result<(), Hung> {
-        let hub_moves = self.hub.moved(now);
+        let hub_moves = self.hub.iter_mut().fold(true, |all, shard| shard.moved(now) && all);
         if self.ingest.moved(now) || !following {
             self.ingest.since = now;
         }
@@ -92,7 +94,7 @@ mod tests {
 
     fn watchdog() -> (Watchdog, Pulse, Pulse) {
         let (hub, ingest) = (Pulse::default(), Pulse::default());
-        (Watchdog::new(hub.clone(), ingest.clone()), hub, ingest)
+        (Watchdog::new(vec![hub.clone()], ingest.clone()), hub, ingest)
     }
 
     #[test]

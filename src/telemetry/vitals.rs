@@ -15,3 +15,18 @@ pub struct Vitals {
     pub blocked: usize,
     pub catching_up: usize,
 }
+
+impl Vitals {
+    /// Of two shards together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            clients: self.clients + other.clients,
+            last_event: self.last_event.into_iter().chain(other.last_event).min(),
+            subscriptions: self.subscriptions + other.subscriptions,
+            queued_bytes: self.queued_bytes + other.queued_bytes,
+            blocked: self.blocked + other.blocked,
+            catching_up: self.catching_up + other.catching_up,
+        }
+    }
+}

@@ -38,9 +38,8 @@ pub async fn run(
     let max_message_bytes = services.options.load().max_message_bytes;
     let observer = services.observer.clone();
     let sink = Arc::new(SocketSink(Arc::clone(&stream)));
-    let Some(connection) = Connection::open(services, sink, &Native, principal, seat).await else {
-        return;
-    };
+    let opening = Connection::open(services, sink, &Native, principal, seat);
+    let Some(connection) = Box::pin(opening).await else { return };
     observer.note(&Notice::ConnectionOpened(Transport::WebSocket));
     let mut socket = Socket {
         stream,
@@ -71,8 +70,9 @@ impl Drop for Socket {
 }
 
 impl Socket {
+    /// What is done for a client is boxed, so that one that does nothing is not as large as all of it.
     async fn serve(&mut self, early: &[u8]) {
-        let mut open = self.take(early).await;
+        let mut open = Box::pin(self.take(early)).await;
         while open {
             let due = self.deadline().into();
             let happened = tokio::select! {
@@ -82,10 +82,10 @@ impl Socket {
                 }
             };
             open = match happened {
-                Happened::Readable => self.read().await,
+                Happened::Readable => Box::pin(self.read()).await,
                 Happened::Gone => false,
-                Happened::Due => self.tick().await,
-                Happened::RightsChanged => self.review_rights().await,
+                Happened::Due => Box::pin(self.tick()).await,
+                Happened::RightsChanged => Box::pin(self.review_rights()).await,
             };
         }
     }
@@ -215,8 +215,19 @@ fn decode(
 struct SocketSink(Arc<TcpStream>);
 
 impl Sink for SocketSink {
+    /// Straight to the kernel: what tokio keeps of the socket's readiness is of use only once it takes no more.
     fn try_write(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(frames)
+        let socket = SockRef::from(&*self.0);
+        let sent = match frames {
+            [one] => socket.send(one),
+            several => socket.send_vectored(several),
+        };
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.0.try_write_vectored(frames)
+            }
+            sent => sent,
+        }
     }
 
     fn writable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {

@@ -85,6 +85,7 @@ fn services(heartbeat: Duration, observer: &Observer) -> Services {
         queue_age: minute,
         patience: minute,
         recent_bytes: 1 << 20,
+        shards: 1,
     };
     let options = Options {
         heartbeat,

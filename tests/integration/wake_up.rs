@@ -134,6 +134,7 @@ impl Reader {
                 queue_age: NEVER,
                 patience: NEVER,
                 recent_bytes: 0,
+                shards: 1,
             },
             Arc::new(NoHistory),
             Observer::default(),

@@ -45,6 +45,7 @@ async fn nobody_answers_for_a_hub_that_hangs() {
         queue_age: Duration::from_secs(5),
         patience: Duration::from_secs(30),
         recent_bytes: 1 << 20,
+        shards: 1,
     };
     let hub = Hub::start(options, Arc::new(history), observer);
     let health = watch::Sender::new(Health::Ready);

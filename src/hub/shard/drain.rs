@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
-use super::Shard;
 use super::member::{Greeting, State};
+use super::{Shard, Share};
 use crate::domain::close::CloseReason;
 use crate::domain::message::{ServerMessage, SystemEvent};
 use crate::domain::routes::SubscriberId;
@@ -48,8 +48,10 @@ impl Shard {
         self.announce(SystemEvent::Draining);
         let slots = self.slots();
         let clients = slots.len();
+        // The clients of all shards come back in turn.
+        let Share { number, count } = self.share;
         for (place, slot) in slots.into_iter().enumerate() {
-            self.close(slot, CloseReason::restart(place, clients));
+            self.close(slot, CloseReason::restart(place * count + number, clients * count));
         }
         self.draining = Some(Draining { clients, done: Some(done) });
     }
@@ -57,7 +59,8 @@ impl Shard {
     /// Somebody who was let in just before the stop.
     pub(super) fn send_late_comer_away(&mut self, slot: SubscriberId) {
         if let Some(Draining { clients, .. }) = self.draining {
-            self.close(slot, CloseReason::restart(clients, clients));
+            let all = clients * self.share.count;
+            self.close(slot, CloseReason::restart(all, all));
         }
     }
 

@@ -70,14 +70,19 @@ pub(super) struct Client {
 impl Model {
     /// Two nodes with little memory, so that the log is asked often.
     pub(super) fn new(seed: u64) -> Self {
-        Self::with(seed, 400, [2_000, 20_000])
+        Self::with(seed, 400, [2_000, 20_000], 1)
+    }
+
+    /// The same, with the sockets of each node divided among four shards.
+    pub(super) fn sharded(seed: u64) -> Self {
+        Self::with(seed, 400, [2_000, 20_000], 4)
     }
 
     pub(super) fn remembering_all(seed: u64) -> Self {
-        Self::with(seed, 100_000, [usize::MAX; 2])
+        Self::with(seed, 100_000, [usize::MAX; 2], 1)
     }
 
-    fn with(seed: u64, queue_bytes: usize, recent_bytes: [usize; 2]) -> Self {
+    fn with(seed: u64, queue_bytes: usize, recent_bytes: [usize; 2], shards: usize) -> Self {
         let (log, pages) = (Log::default(), Arc::default());
         let start = Position::complete(Arc::new(Snapshot::below(1)));
         let node = |recent_bytes| Node {
@@ -87,6 +92,7 @@ impl Model {
                     queue_age: Duration::from_secs(5),
                     patience: Duration::from_secs(30),
                     recent_bytes,
+                    shards,
                 },
                 Arc::new(ModelLog { log: Arc::clone(&log), pages: Arc::clone(&pages) }),
                 Observer::default(),

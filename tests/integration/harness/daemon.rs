@@ -118,13 +118,15 @@ pub fn config(url: &str, settings: &str) -> Config {
     let mut file = tempfile::NamedTempFile::new().expect("a file can be made");
     std::io::Write::write_all(&mut file, settings.as_bytes()).expect("the file can be written");
     let environment = [("DATABASE_URL", url), ("ROWCAST_JWT_SECRET", SECRET)];
+    let mut flags = vec![("server.listen".to_owned(), "127.0.0.1:0".to_owned())];
+    flags.extend(std::env::var(SHARDS).ok().map(|count| ("server.shards".to_owned(), count)));
     let sources = Sources {
         file: Some(file.path().to_owned()),
         environment: environment
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into_iter()
             .collect(),
-        flags: vec![("server.listen".to_owned(), "127.0.0.1:0".to_owned())],
+        flags,
     };
     match sources.load() {
         Ok(loaded) => loaded.config,
@@ -254,6 +256,9 @@ fn note_row(message: &Value) {
 
 /// Everybody may subscribe to everything but other users' own channels.
 pub const OPEN: &str = r#"policy = [{ channel = "*", allow = ["subscribe"] }]"#;
+
+/// How many shards the daemons of the run have, where it says so.
+const SHARDS: &str = "ROWCAST_TEST_SHARDS";
 
 pub const SECRET: &str = "a secret of the tests, 32 bytes or more";
 
