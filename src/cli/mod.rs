@@ -6,7 +6,9 @@
 mod config;
 mod database;
 mod demo;
+mod doctor;
 mod emit;
+mod explain;
 mod migrate;
 mod output;
 mod serve;
@@ -46,6 +48,8 @@ enum Command {
     Unwatch(unwatch::Args),
     Watches(watches::Args),
     Emit(emit::Args),
+    Doctor(doctor::Args),
+    Explain(explain::Args),
     Uninstall(uninstall::Args),
     Config(config::Args),
     Token(token::Args),
@@ -62,6 +66,8 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Unwatch(args) => unwatch::run(args, settings).await,
         Command::Watches(args) => watches::run(args, settings).await,
         Command::Emit(args) => emit::run(args, settings).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args, settings)).await,
+        Command::Explain(args) => Box::pin(explain::run(args, settings)).await,
         Command::Uninstall(args) => uninstall::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),
