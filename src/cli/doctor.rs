@@ -7,6 +7,7 @@ mod address;
 mod check;
 mod configuration;
 mod database;
+mod function;
 mod log;
 mod machine;
 mod notifications;

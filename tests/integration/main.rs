@@ -7,6 +7,8 @@ mod capture;
 mod connect;
 mod crash;
 mod delivery;
+mod doctor;
+mod explain;
 mod hostile;
 mod install;
 mod outages;

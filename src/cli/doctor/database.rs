@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use super::check::{Check, Report};
-use super::{log, notifications, role, server, sessions, watches};
+use super::{function, log, notifications, role, server, sessions, watches};
 use crate::config::Config;
 use crate::postgres::connect::{SessionOptions, Target};
 use crate::postgres::diagnosis as ask;
@@ -19,18 +19,21 @@ pub async fn examine(config: &Config, patience: Duration, report: &mut Report) {
     let Ok(target) = target(config.database.url.expose()) else { return };
     let client = reach(&target, report).await;
     let Some(client) = client else { return };
-    report.group("server", about_server(&client, &target, config).await);
+    if !about_server(&client, &target, config, report).await {
+        return;
+    }
     report.group("notifications", notifications::examine(&client, &target, config).await);
     let role = match within(ask::role(&client)).await {
         Ok(role) => role,
         Err(why) => return report.group("role", vec![unanswered("role", &why)]),
     };
-    let (is_whole, checks) = about_schema(&client).await;
-    report.group("schema", checks);
     let missing = within(ask::missing_grants(&client)).await;
-    let may_ask = is_whole && missing.as_ref().is_ok_and(Vec::is_empty);
-    report.group("role", role::judge(&role, &missing, config));
-    if may_ask {
+    let may_ask = missing.as_ref().is_ok_and(Vec::is_empty);
+    let mut checks = role::judge(&role, &missing, config);
+    checks.extend(function::examine(&target, &role, config).await);
+    report.group("role", checks);
+    // Without its grants, nothing can be said of the schema but that.
+    if may_ask && about_schema(&client, report).await {
         report.group("watches", watches::examine(&client, config).await);
         report.group("log", log::examine(&client, config).await);
     }
@@ -64,16 +67,25 @@ async fn reach(target: &Target, report: &mut Report) -> Option<Client> {
     client.ok()
 }
 
-async fn about_server(client: &Client, target: &Target, config: &Config) -> Vec<Check> {
+/// Whether it is one that the daemon could work with: a standby has answers of its own to everything else.
+async fn about_server(
+    client: &Client,
+    target: &Target,
+    config: &Config,
+    report: &mut Report,
+) -> bool {
     let asked = SystemTime::now();
-    match within(ask::server(client, target)).await {
-        Ok(found) => server::judge(&found, asked, SystemTime::now(), config),
-        Err(why) => vec![unanswered("server", &why)],
-    }
+    let found = within(ask::server(client, target)).await;
+    let checks = match &found {
+        Ok(found) => server::judge(found, asked, SystemTime::now(), config),
+        Err(why) => vec![unanswered("server", why)],
+    };
+    report.group("server", checks);
+    found.is_ok_and(|found| !found.is_standby)
 }
 
-/// With whether there is a schema that the other questions can be put to.
-async fn about_schema(client: &Client) -> (bool, Vec<Check>) {
+/// Whether there is a schema that the other questions can be put to.
+async fn about_schema(client: &Client, report: &mut Report) -> bool {
     let installed = within(ask::installation(client)).await;
     let mut checks = vec![server::schema(&installed)];
     if installed.is_ok() {
@@ -82,7 +94,8 @@ async fn about_schema(client: &Client) -> (bool, Vec<Check>) {
             Err(why) => unanswered("functions", &why),
         });
     }
-    (installed.is_ok(), checks)
+    report.group("schema", checks);
+    installed.is_ok()
 }
 
 const NAME: &str = "rowcast doctor";

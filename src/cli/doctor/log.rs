@@ -158,6 +158,7 @@ mod tests {
         let open = Transaction {
             holder: Holder::Session(7),
             database: None,
+            is_here: true,
             user: Some("app".to_owned()),
             state: Some("idle in transaction".to_owned()),
             age: Some(4_000.0),

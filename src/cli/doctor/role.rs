@@ -9,7 +9,8 @@ use crate::postgres::diagnosis::Role;
 
 pub fn judge(role: &Role, missing: &Result<Vec<String>, String>, config: &Config) -> Vec<Check> {
     let pool_size = config.database.pool_size;
-    let mut checks = vec![grants(role, missing), limit(role, pool_size), writes(role)];
+    let mut checks = vec![grants(role, missing), limit(role, pool_size)];
+    checks.extend([writes(role), tracked(role)]);
     checks.extend(excess(role));
     checks
 }
@@ -79,6 +80,20 @@ fn writes(role: &Role) -> Check {
         );
     }
     Check::ok(NAME, "transactions may write")
+}
+
+/// The listener asks whether the reader's session is at work before it gives the line up.
+fn tracked(role: &Role) -> Check {
+    const NAME: &str = "tracking";
+    let Role { name, database, .. } = role;
+    if role.is_tracked {
+        return Check::ok(NAME, "track_activities is on");
+    }
+    Check::failure(
+        NAME,
+        "track_activities is off: the daemon takes a long read of the log for a dead line",
+        format!("alter role {name} in database {database} set track_activities = on;"),
+    )
 }
 
 /// Whatever gets hold of the daemon has these rights.

@@ -149,13 +149,6 @@ fn room(server: &Server, pool_size: usize) -> Check {
 
 fn settings(server: &Server) -> Check {
     const NAME: &str = "settings";
-    if !server.tracks_activities {
-        return Check::failure(
-            NAME,
-            "track_activities is off: the daemon takes a long read of the log for a dead line",
-            "alter system reset track_activities; select pg_reload_conf();",
-        );
-    }
     if server.max_locks_per_transaction < DEFAULT_LOCKS {
         return Check::warning(
             NAME,
@@ -229,7 +222,6 @@ mod tests {
             sessions: 12,
             max_prepared_transactions: 0,
             max_locks_per_transaction: 64,
-            tracks_activities: true,
             clock: 0.0,
         }
     }
@@ -286,10 +278,6 @@ mod tests {
         assert_eq!(room(&server(), 96).state, State::Failure);
         assert_eq!(room(&Server { sessions: 95, ..server() }, 8).state, State::Warning);
         assert_eq!(settings(&server()).state, State::Ok);
-        assert_eq!(
-            settings(&Server { tracks_activities: false, ..server() }).state,
-            State::Failure
-        );
         let few = Server { max_locks_per_transaction: 10, ..server() };
         assert_eq!(settings(&few).state, State::Warning);
         assert_eq!(primary(&Server { is_standby: true, ..server() }).state, State::Failure);

@@ -149,6 +149,7 @@ mod tests {
         let transaction = Transaction {
             holder: Holder::Session(7),
             database: Some("shop".to_owned()),
+            is_here: true,
             user: Some("app".to_owned()),
             state: Some("idle in transaction".to_owned()),
             age,

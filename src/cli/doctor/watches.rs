@@ -185,8 +185,11 @@ fn replica(shadows: &[Shadow]) -> Check {
 /// A transaction that notified cannot be prepared. That somebody may prepare is no fault; that somebody does, is.
 fn two_phase(watched: &[Watched], activity: &Activity, wake: Wake) -> Check {
     const NAME: &str = "two-phase commit";
-    let is_prepared = |holder: &Holder| matches!(holder, Holder::Prepared(_));
-    let count = activity.transactions.iter().filter(|open| is_prepared(&open.holder)).count();
+    let count = activity
+        .transactions
+        .iter()
+        .filter(|open| open.is_here && matches!(open.holder, Holder::Prepared(_)))
+        .count();
     let notifies = |watched: &&Watched| {
         let by_setting = !watched.is_logged || (watched.wakes && wake != Wake::Poll);
         by_setting && !watched.is_dropped

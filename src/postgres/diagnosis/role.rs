@@ -29,6 +29,8 @@ pub struct Role {
     pub sees_sessions: bool,
     /// Its transactions begin read-only.
     pub is_read_only: bool,
+    /// Others can see whether its sessions are at work.
+    pub is_tracked: bool,
 }
 
 pub async fn role(client: &Client) -> Result<Role, QueryError> {
@@ -47,6 +49,7 @@ pub async fn role(client: &Client) -> Result<Role, QueryError> {
         database_limit: row.try_get(10)?,
         sees_sessions: row.try_get(11)?,
         is_read_only: row.try_get(12)?,
+        is_tracked: row.try_get(13)?,
     })
 }
 
@@ -89,6 +92,7 @@ select quote_ident(current_user),
        r.rolconnlimit,
        (select d.datconnlimit from pg_database d where d.datname = current_database()),
        pg_has_role('pg_read_all_stats', 'usage'),
-       current_setting('default_transaction_read_only')::bool
+       current_setting('default_transaction_read_only')::bool,
+       current_setting('track_activities')::bool
   from pg_roles r
  where r.rolname = current_user";

@@ -23,7 +23,6 @@ pub struct Server {
     pub sessions: i64,
     pub max_prepared_transactions: i32,
     pub max_locks_per_transaction: i32,
-    pub tracks_activities: bool,
     /// Seconds since 1970.
     pub clock: f64,
 }
@@ -58,8 +57,7 @@ pub async fn server(client: &Client, target: &Target) -> Result<Server, QueryErr
         sessions: row.try_get(7)?,
         max_prepared_transactions: row.try_get(8)?,
         max_locks_per_transaction: row.try_get(9)?,
-        tracks_activities: row.try_get(10)?,
-        clock: row.try_get(11)?,
+        clock: row.try_get(10)?,
     })
 }
 
@@ -81,5 +79,4 @@ select current_setting('server_version_num')::int,
          where a.datid is not null),
        current_setting('max_prepared_transactions')::int,
        current_setting('max_locks_per_transaction')::int,
-       current_setting('track_activities')::bool,
        extract(epoch from clock_timestamp())::float8";

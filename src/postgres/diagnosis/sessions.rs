@@ -21,6 +21,8 @@ pub struct Activity {
 pub struct Transaction {
     pub holder: Holder,
     pub database: Option<String>,
+    /// Whether that is the one we are in.
+    pub is_here: bool,
     pub user: Option<String>,
     /// Such as `idle in transaction`.
     pub state: Option<String>,
@@ -64,11 +66,12 @@ fn transaction(row: &Row) -> Result<Transaction, tokio_postgres::Error> {
     Ok(Transaction {
         holder: prepared.map_or(Holder::Session(pid.unwrap_or_default()), Holder::Prepared),
         database: row.try_get(2)?,
-        user: row.try_get(3)?,
-        state: row.try_get(4)?,
-        age: row.try_get(5)?,
-        horizon: row.try_get(6)?,
-        query: row.try_get(7)?,
+        is_here: row.try_get(3)?,
+        user: row.try_get(4)?,
+        state: row.try_get(5)?,
+        age: row.try_get(6)?,
+        horizon: row.try_get(7)?,
+        query: row.try_get(8)?,
     })
 }
 
@@ -81,6 +84,7 @@ const TRANSACTIONS: &str = "\
 select a.pid,
        null::text,
        a.datname::text,
+       coalesce(a.datname = current_database(), false),
        a.usename::text,
        a.state,
        extract(epoch from clock_timestamp() - a.xact_start)::float8 as age,
@@ -91,7 +95,7 @@ select a.pid,
    and coalesce(a.backend_type, 'client backend') = 'client backend'
    and (a.xact_start is not null or a.backend_xid is not null or a.backend_xmin is not null)
  union all
-select null, p.gid, p.database::text, p.owner::text, 'prepared',
+select null, p.gid, p.database::text, p.database = current_database(), p.owner::text, 'prepared',
        extract(epoch from clock_timestamp() - p.prepared)::float8, greatest(age(p.transaction), 0)::int8, null
   from pg_prepared_xacts p
  order by age desc nulls last";

@@ -80,6 +80,7 @@ fn a_prepared_transaction_is_in_the_way_of_tables_that_notify() {
     let prepared = Transaction {
         holder: Holder::Prepared("x".to_owned()),
         database: None,
+        is_here: true,
         user: None,
         state: None,
         age: Some(1.0),
