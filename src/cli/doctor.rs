@@ -11,6 +11,7 @@ mod function;
 mod log;
 mod machine;
 mod notifications;
+mod open_files;
 mod role;
 mod server;
 mod sessions;

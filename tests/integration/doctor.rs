@@ -173,7 +173,7 @@ async fn what_is_wrong_with_a_watch_is_mended_by_what_is_said() {
             "alter table public.orders enable trigger rowcast_900_update;",
         ),
         (
-            "alter table orders enable replica trigger all",
+            "alter table orders enable replica trigger rowcast_900_delete",
             "public.orders: triggers",
             "enable trigger rowcast_900_delete;",
         ),
@@ -308,7 +308,7 @@ async fn a_schema_that_does_not_fit_is_told_with_the_command_that_mends_it() {
 async fn a_log_that_is_too_large_or_too_old_is_told_with_who_is_to_blame() {
     let scene = Scene::new().await;
     scene.configure("keep = \"24h\"", "keep = \"60s\"\nmax_bytes = \"1MiB\"");
-    scene.db.batch_execute("select rowcast.emit('a', 'b', to_json(repeat(md5(i::text), 250))) from generate_series(1, 8000) i").await;
+    scene.db.batch_execute("select rowcast.emit('a', 'b', (select json_agg(md5(i || ' ' || k)) from generate_series(1, 60) k)) from generate_series(1, 4000) i").await;
     let found = scene.only("log size");
     assert!(found.answer.contains("no daemon is connected"), "{found:#?}");
     // Somebody who reads it keeps retention away, and is named.
@@ -377,7 +377,9 @@ async fn an_old_transaction_and_a_queue_that_fills_are_told_with_who_has_them() 
     scene.db.batch_execute(&format!("grant pg_read_all_stats to {}", scene.role)).await;
     assert!(scene.findings_at(&url, &[]).is_empty());
     let lazy = scene.db.client().await;
-    lazy.batch_execute("listen x; begin; select 1").await.unwrap();
+    for statement in ["listen x", "begin", "select 1"] {
+        lazy.batch_execute(statement).await.unwrap();
+    }
     let found = scene.findings_at(&url, &["--patience", "1ms"]);
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].check == "transactions" && found[0].answer.contains("idle in transaction"));
@@ -388,12 +390,6 @@ async fn an_old_transaction_and_a_queue_that_fills_are_told_with_who_has_them() 
     scene.db.batch_execute(&found.mend).await;
     drop(lazy);
     assert!(scene.findings_at(&url, &[]).is_empty());
-    let prepare =
-        format!("begin; insert into plain values (1); prepare transaction 'left behind'; {}", "");
-    for statement in prepare.split(';').filter(|statement| !statement.trim().is_empty()) {
-        // One session for all three.
-        let _ = statement;
-    }
     let client = scene.db.client().await;
     for statement in
         ["begin", "insert into plain values (1)", "prepare transaction 'left'' behind'"]
@@ -466,7 +462,7 @@ async fn a_standby_is_told_from_a_primary() {
 async fn what_is_wrong_with_the_configuration_is_told_with_its_line() {
     let scene = Scene::new().await;
     for (line, instead, check, said, mend) in [
-        ("[limits]", "[limit]", "configuration", "rowcast.toml:9", "config check"),
+        ("[limits]", "[limit]", "configuration", "rowcast.toml:10", "config check"),
         (
             "secret_file = \"key\"",
             "leeway = \"5s\"",
@@ -475,7 +471,6 @@ async fn what_is_wrong_with_the_configuration_is_told_with_its_line() {
             "openssl rand",
         ),
         ("secret_file = \"key\"", "secret_file = \"none\"", "configuration", ":4", "config check"),
-        ("channel = \"orders*\"", "channel = \"orders\"", "x", "", ""),
         ("listen = \"127.0.0.1:0\"", "listen = \"0.0.0.0:0\"", "address", "in the open", "TLS"),
         (
             "listen = \"127.0.0.1:0\"",
@@ -486,9 +481,6 @@ async fn what_is_wrong_with_the_configuration_is_told_with_its_line() {
         ),
         ("connections = 200", "connections = 10000000", "open files", "10000000", "LimitNOFILE="),
     ] {
-        if check == "x" {
-            continue;
-        }
         scene.configure(line, instead);
         let found = scene.findings();
         let found = found
@@ -497,7 +489,7 @@ async fn what_is_wrong_with_the_configuration_is_told_with_its_line() {
             .unwrap_or_else(|| panic!("{check}: {found:#?}"));
         assert!(found.answer.contains(said) && found.mend.contains(mend), "{found:#?}");
     }
-    scene.write("rowcast.toml", CONFIG.split("[[policy]]").next().unwrap());
+    scene.configure("[[policy]]\nchannel = \"orders:*\"\nallow = [\"subscribe\"]\n", "");
     assert!(scene.only("policies").mend.contains("[[policy]]"));
 }
 

@@ -131,7 +131,7 @@ pub fn span(seconds: f64) -> String {
 const ROUNDS: f64 = 300.0;
 
 /// Thirteen partitions with their indexes, and the space that their last events left.
-const EMPTY: u64 = 2 << 20;
+const EMPTY: u64 = 1 << 20;
 
 #[cfg(test)]
 mod tests {

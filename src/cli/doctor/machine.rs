@@ -2,11 +2,11 @@
 //!
 //! In: the configuration, this machine. Out: checks. Invariant: a port is asked, never taken for longer than the asking.
 
-use std::fs;
 use std::io::ErrorKind;
 
 use super::address::{self, Occupant};
 use super::check::Check;
+use super::open_files;
 use crate::config::Config;
 
 pub async fn examine(config: &Config) -> Vec<Check> {
@@ -14,7 +14,12 @@ pub async fn examine(config: &Config) -> Vec<Check> {
     // Health is asked where it is told.
     let told = config.server.private_listen.unwrap_or(listen);
     let occupant = address::occupant(listen, told).await;
-    vec![port(&listen.to_string(), &occupant), descriptors(config.limits.connections, &limits())]
+    let daemon = matches!(occupant, Occupant::Ready | Occupant::NotReady(_));
+    let limit = open_files::limit(daemon.then_some(listen.port()));
+    vec![
+        port(&listen.to_string(), &occupant),
+        open_files::judge(config.limits.connections, limit.as_ref()),
+    ]
 }
 
 fn port(address: &str, occupant: &Occupant) -> Check {
@@ -51,73 +56,6 @@ fn port(address: &str, occupant: &Occupant) -> Check {
     }
 }
 
-/// How many files a process may open, and whose limit that is.
-#[derive(Debug, PartialEq, Eq)]
-struct Limit {
-    soft: u64,
-    /// The daemon's own process; else it is ours.
-    daemon: Option<u32>,
-}
-
-/// Of the daemons that run here, if any; else of this process, which one that is started here would have.
-fn limits() -> Vec<Limit> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let daemons: Vec<Limit> = ids
-        .filter(|id| is_daemon(*id))
-        .filter_map(|id| Some(Limit { soft: limit_of(&id.to_string())?, daemon: Some(id) }))
-        .collect();
-    if !daemons.is_empty() {
-        return daemons;
-    }
-    limit_of("self").map(|soft| Limit { soft, daemon: None }).into_iter().collect()
-}
-
-fn is_daemon(id: u32) -> bool {
-    let line = fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-    let mut words = line.split(|byte| *byte == 0);
-    let is_ours = words.next().is_some_and(|program| program.ends_with(b"rowcast"));
-    is_ours && words.any(|word| word == b"serve")
-}
-
-fn limit_of(process: &str) -> Option<u64> {
-    soft_limit(&fs::read_to_string(format!("/proc/{process}/limits")).ok()?)
-}
-
-/// From the text of `/proc/…/limits` (proc(5)).
-fn soft_limit(limits: &str) -> Option<u64> {
-    let rest = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    match rest.split_whitespace().next()? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
-}
-
-fn descriptors(connections: usize, limits: &[Limit]) -> Check {
-    const NAME: &str = "open files";
-    let needed = connections as u64 + OWN_FILES;
-    let Some(least) = limits.iter().min_by_key(|limit| limit.soft) else {
-        return Check::ok(NAME, "this system does not tell the limit");
-    };
-    let whose = match least.daemon {
-        Some(id) => format!("the daemon (process {id})"),
-        None => "a daemon that is started here".to_owned(),
-    };
-    if least.soft >= needed {
-        return Check::ok(NAME, format!("{whose} may have {connections} connections open"));
-    }
-    Check::warning(
-        NAME,
-        format!("{whose} may open {} files, and limits.connections is {connections}", least.soft),
-        format!(
-            "LimitNOFILE={needed} in the unit, or `ulimit -n {needed}`, or a lower limits.connections"
-        ),
-    )
-}
-
-/// Connections to the database, log, libraries, what waits to be refused.
-const OWN_FILES: u64 = 100;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,18 +76,5 @@ mod tests {
             assert!(check.answer.contains(said), "{check:?}");
             assert_eq!(check.mend.is_some(), state != State::Ok);
         }
-    }
-
-    #[test]
-    fn the_smallest_limit_counts() {
-        let text = "Limit  Soft Limit\nMax open files            1024                 524288               files\n";
-        assert_eq!(soft_limit(text), Some(1024));
-        let limit = |soft, daemon| Limit { soft, daemon };
-        assert_eq!(descriptors(1000, &[]).state, State::Ok);
-        assert_eq!(descriptors(1000, &[limit(1024, None)]).state, State::Warning);
-        let two = [limit(u64::MAX, Some(1)), limit(900, Some(2))];
-        let check = descriptors(1000, &two);
-        assert!(check.answer.contains("process 2") && check.state == State::Warning, "{check:?}");
-        assert!(check.mend.is_some_and(|mend| mend.contains("LimitNOFILE=1100")));
     }
 }

@@ -18,7 +18,10 @@ pub async fn examine(
     steps: &mut Steps,
 ) -> Result<(), Failure> {
     if id.starts_with("n.") {
-        steps.no("event", "is of a notify-only table: nothing of it is kept");
+        steps.note(
+            "event",
+            "of a notify-only table: nothing of it is kept, so whose it was cannot be told",
+        );
         return Ok(());
     }
     let policy = match question.config.database.epoch_policy {

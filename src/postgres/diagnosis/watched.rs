@@ -116,7 +116,7 @@ with w as (
        select w.*,
               c.oid is null as is_dropped,
               c.relkind,
-              coalesce(format('%I.%I', n.nspname, c.relname), w.name) as full_name,
+              case when c.oid is null then w.name else format('%I.%I', n.nspname, c.relname) end as full_name,
               array(select op
                       from unnest(w.ops) op
                      where op <> 'truncate'
