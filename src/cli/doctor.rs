@@ -38,7 +38,7 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
-    let report = examine(&args, settings).await;
+    let report = Box::pin(examine(&args, settings)).await;
     print(&if args.json { report.as_json()? } else { report.as_text(wants_colour()) })?;
     match report.failures() {
         0 => Ok(()),
@@ -59,12 +59,12 @@ async fn examine(args: &Args, settings: &Settings) -> Report {
     let vetted = super::config::vet(&loaded);
     report.group("configuration", configuration::examine(&loaded, vetted.as_ref().err()));
     report.group("machine", machine::examine(&loaded.config).await);
-    database::examine(&loaded.config, args.patience, &mut report).await;
+    Box::pin(database::examine(&loaded.config, args.patience, &mut report)).await;
     report
 }
 
 /// For a person's eyes only (no-color.org).
-fn wants_colour() -> bool {
+pub(super) fn wants_colour() -> bool {
     let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     io::stdout().is_terminal() && !is_refused
 }

@@ -9,7 +9,6 @@ mod sources;
 mod steps;
 mod subject;
 
-use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -62,8 +61,7 @@ pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     crate::postgres::migrations::check(&client).await?;
     let question = Question { args: &args, config: &loaded.config, client: &client, target };
     let answer = question.answer().await?;
-    let colour = io::stdout().is_terminal()
-        && !std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = super::doctor::wants_colour();
     print(&if args.json { answer.as_json()? } else { answer.as_text(colour) })?;
     if answer.gets {
         return Ok(());

@@ -114,10 +114,10 @@ impl Scene {
 
     /// Breaks it, sees that found and nothing else, mends it as it says, and sees that nothing is left.
     async fn breaks(&self, sql: &str, check: &str, mend: &str) {
-        let role = &self.role;
-        self.db.batch_execute(&sql.replace("ROLE", role)).await;
+        let filled = |text: &str| text.replace("ROLE", &self.role).replace("DB", self.db.name());
+        self.db.batch_execute(&filled(sql)).await;
         let found = self.only(check);
-        let mend = mend.replace("ROLE", role);
+        let mend = filled(mend);
         assert!(found.mend.contains(&mend), "{check}: {found:#?}");
         self.db.batch_execute(&found.mend).await;
         let left = self.findings();
@@ -194,9 +194,9 @@ async fn what_is_wrong_with_a_watch_is_mended_by_what_is_said() {
         ),
         ("drop table gone", "public.gone", "select rowcast.unwatch("),
         (
-            "alter role ROLE set session_replication_role = replica",
+            "alter role ROLE in database DB set session_replication_role = replica",
             "replica role",
-            "alter role ROLE reset session_replication_role;",
+            "alter role ROLE in database DB reset session_replication_role;",
         ),
     ] {
         scene.breaks(sql, check, mend).await;

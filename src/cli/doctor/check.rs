@@ -18,7 +18,8 @@ pub enum State {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    pub check: String,
+    #[serde(rename = "check")]
+    pub name: String,
     pub state: State,
     pub answer: String,
     /// A sentence, or the exact statement or command.
@@ -26,24 +27,24 @@ pub struct Check {
 }
 
 impl Check {
-    pub fn ok(check: impl Into<String>, answer: impl Into<String>) -> Self {
-        Self { check: check.into(), state: State::Ok, answer: answer.into(), mend: None }
+    pub fn ok(name: impl Into<String>, answer: impl Into<String>) -> Self {
+        Self { name: name.into(), state: State::Ok, answer: answer.into(), mend: None }
     }
 
     pub fn warning(
-        check: impl Into<String>,
+        name: impl Into<String>,
         answer: impl Into<String>,
         mend: impl Into<String>,
     ) -> Self {
-        Self { state: State::Warning, mend: Some(mend.into()), ..Self::ok(check, answer) }
+        Self { state: State::Warning, mend: Some(mend.into()), ..Self::ok(name, answer) }
     }
 
     pub fn failure(
-        check: impl Into<String>,
+        name: impl Into<String>,
         answer: impl Into<String>,
         mend: impl Into<String>,
     ) -> Self {
-        Self { state: State::Failure, ..Self::warning(check, answer, mend) }
+        Self { state: State::Failure, ..Self::warning(name, answer, mend) }
     }
 }
 
@@ -64,7 +65,7 @@ impl Report {
     }
 
     pub fn as_text(&self, colour: bool) -> String {
-        let width = self.checks().map(|check| check.check.chars().count()).max().unwrap_or(0);
+        let width = self.checks().map(|check| check.name.chars().count()).max().unwrap_or(0);
         let width = width.min(WIDEST);
         let mut text = String::new();
         for (name, checks) in self.0.iter().filter(|(_, checks)| !checks.is_empty()) {
@@ -89,10 +90,11 @@ fn line(check: &Check, width: usize, colour: bool) -> String {
         State::Failure => ("✗", RED),
     };
     let sign = painted(sign, paint, colour);
-    let mut text = format!("  {sign} {:width$}  {}\n", check.check, check.answer);
+    let mut text = format!("  {sign} {:width$}  {}\n", check.name, check.answer);
     if let Some(mend) = &check.mend {
         let mend = mend.replace('\n', "\n      ");
-        text.push_str(&format!("    → {mend}\n"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "    → {mend}");
     }
     text
 }

@@ -86,7 +86,7 @@ pub fn judge(connections: usize, limit: Option<&Limit>) -> Check {
 /// Connections to the database, log, libraries, what waits to be refused.
 const OWN_FILES: u64 = 100;
 
-/// TCP_LISTEN, as the kernel prints it.
+/// The state of a socket that listens, as the kernel prints it.
 const LISTEN: &str = "0A";
 
 #[cfg(test)]

@@ -293,7 +293,7 @@ mod tests {
         let checks = reachable("a:1,b:1,c:1/app", &hosts, None);
         let states: Vec<_> = checks.iter().map(|check| check.state).collect();
         assert_eq!(states, [State::Ok, State::Warning]);
-        assert!(checks[1].check.contains("c:1"));
+        assert!(checks[1].name.contains("c:1"));
         assert_eq!(reachable("a", &hosts, Some("all away"))[0].state, State::Failure);
     }
 

@@ -48,7 +48,7 @@ fn judge(watched: &Watched) -> Vec<Check> {
         .flatten()
         .collect();
     // What is missing or silent is a drift as well.
-    if !checks.iter().any(|check| check.check.ends_with(": triggers")) {
+    if !checks.iter().any(|check| check.name.ends_with(": triggers")) {
         checks.extend(drift(watched));
     }
     if checks.is_empty() {

@@ -15,7 +15,8 @@ pub enum Finding {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
-    pub step: String,
+    #[serde(rename = "step")]
+    pub name: String,
     pub verdict: Finding,
     pub why: String,
 }
@@ -32,20 +33,20 @@ pub struct Answer {
 }
 
 impl Steps {
-    pub fn yes(&mut self, step: &str, why: &str) {
-        self.add(step, Finding::Yes, why);
+    pub fn yes(&mut self, name: &str, why: &str) {
+        self.add(name, Finding::Yes, why);
     }
 
-    pub fn no(&mut self, step: &str, why: &str) {
-        self.add(step, Finding::No, why);
+    pub fn no(&mut self, name: &str, why: &str) {
+        self.add(name, Finding::No, why);
     }
 
-    pub fn note(&mut self, step: &str, why: &str) {
-        self.add(step, Finding::Note, why);
+    pub fn note(&mut self, name: &str, why: &str) {
+        self.add(name, Finding::Note, why);
     }
 
-    fn add(&mut self, step: &str, verdict: Finding, why: &str) {
-        self.0.push(Step { step: step.to_owned(), verdict, why: why.to_owned() });
+    fn add(&mut self, name: &str, verdict: Finding, why: &str) {
+        self.0.push(Step { name: name.to_owned(), verdict, why: why.to_owned() });
     }
 
     /// The first no says why not; every yes says why.
@@ -53,7 +54,7 @@ impl Steps {
         let refusal = self.0.iter().find(|step| step.verdict == Finding::No);
         let who =
             user.map_or_else(|| "Whoever holds this token".to_owned(), |id| format!("User {id}"));
-        let reasons = |step: &Step| format!("{} {}", step.step, step.why);
+        let reasons = |step: &Step| format!("{} {}", step.name, step.why);
         let sentence = match refusal {
             Some(step) => format!("{who} does not get {what}: {}.", reasons(step)),
             None => {
@@ -72,7 +73,7 @@ impl Answer {
     }
 
     pub fn as_text(&self, colour: bool) -> String {
-        let width = self.steps.iter().map(|step| step.step.chars().count()).max().unwrap_or(0);
+        let width = self.steps.iter().map(|step| step.name.chars().count()).max().unwrap_or(0);
         let lines = self.steps.iter().map(|step| {
             let (sign, paint) = match step.verdict {
                 Finding::Yes => ("✓", "32"),
@@ -80,7 +81,7 @@ impl Answer {
                 Finding::Note => ("·", "2"),
             };
             let sign = if colour { format!("\x1b[{paint}m{sign}\x1b[0m") } else { sign.to_owned() };
-            format!("{sign} {:width$}  {}\n", step.step, step.why)
+            format!("{sign} {:width$}  {}\n", step.name, step.why)
         });
         format!("{}{}", lines.collect::<String>(), self.sentence)
     }

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 
 use crate::postgres::error::QueryError;
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Role {
     /// Quoted as SQL needs it, like the database.

@@ -7,6 +7,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::postgres::error::QueryError;
 
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
     pub oid: i64,

@@ -61,7 +61,7 @@ fn each_fault_has_a_name_and_a_mend() {
     ] {
         let checks = judge(&broken);
         assert_eq!(checks.len(), 1, "{checks:?}");
-        assert!(checks[0].check.ends_with(aspect), "{checks:?}");
+        assert!(checks[0].name.ends_with(aspect), "{checks:?}");
         assert!(checks[0].mend.as_ref().is_some_and(|said| said.contains(mend)), "{checks:?}");
         assert_ne!(checks[0].state, State::Ok);
     }
