@@ -133,7 +133,7 @@ impl Question<'_> {
 fn form(channel: &str, steps: &mut Steps) -> Option<Pattern> {
     match Pattern::parse(channel) {
         Ok(pattern) if pattern.is_reserved() => {
-            steps.no("channel", "names that begin with rowcast belong to the service");
+            steps.no("channel", "belongs to the service, as all names do that begin with rowcast");
             None
         }
         Ok(pattern) => {
@@ -145,7 +145,7 @@ fn form(channel: &str, steps: &mut Steps) -> Option<Pattern> {
             Some(pattern)
         }
         Err(error) => {
-            steps.no("channel", &error.to_string());
+            steps.no("channel", &format!("is none: {error}"));
             None
         }
     }
@@ -153,10 +153,14 @@ fn form(channel: &str, steps: &mut Steps) -> Option<Pattern> {
 
 fn told_by_function(name: &str, verdict: Verdict, trouble: Option<String>, steps: &mut Steps) {
     match (verdict, trouble) {
-        (Verdict::Allowed, _) => steps.yes(name, "it says yes"),
-        (Verdict::Forbidden, _) => steps.no(name, "it says no, or null"),
-        (Verdict::Undecided, Some(trouble)) => steps.no(name, &trouble),
-        (Verdict::Undecided, None) => steps.no(name, "it gave no answer the first time"),
+        (Verdict::Allowed, _) => steps.yes(name, "says yes"),
+        (Verdict::Forbidden, _) => steps.no(name, "says no, or null"),
+        (Verdict::Undecided, Some(trouble)) => {
+            steps.no(name, &format!("cannot be asked: {trouble}"))
+        }
+        (Verdict::Undecided, None) => {
+            steps.no(name, "gave no answer the first time, and one the second")
+        }
     }
 }
 

@@ -139,7 +139,8 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 const EXAMPLES: &str = "\
 Examples:
   rowcast config check /etc/rowcast/config.toml
-  rowcast token --user alice --claim org_id=7";
+  rowcast token --user alice --claim org_id=7
+  rowcast doctor";
 
 #[cfg(test)]
 mod tests {

@@ -66,6 +66,13 @@ impl Scene {
         assert!(answer["sentence"].as_str().unwrap().contains(said), "{answer:#}");
     }
 
+    /// Under which number the log has the insert of this row.
+    async fn number(&self, row: &Value) -> i64 {
+        let client = self.world.db.client().await;
+        let find = "select id from rowcast.event where (key ->> 'id')::int8 = $1";
+        client.query_one(find, &[&row.as_i64()]).await.unwrap().get(0)
+    }
+
     async fn end(self) {
         let _ = std::fs::remove_file(self.file.path().with_extension("key"));
         self.world.daemon.stop().await;
@@ -83,7 +90,7 @@ async fn the_answer_is_what_a_client_meets() {
         (json!({}), "orders:open:*", "policy 2"),
         (json!({}), "user:ana", "own channel"),
         (json!({}), "user:ben", "policies have none"),
-        (json!({}), "rowcast:x", "belong to the service"),
+        (json!({}), "rowcast:x", "belongs to the service"),
         (json!({}), "a b", "segments"),
     ] {
         let pairs: Vec<(&str, Value)> =
@@ -118,6 +125,10 @@ async fn an_event_s_id_tells_whose_it_is() {
     scene.world.sql("insert into item values (4, 'open', 'ana')").await;
     for change in [&changes[0], &changes[1], &ana.changes(1).await[0]] {
         let id = change["id"].as_str().unwrap();
+        let number = scene.number(&change["row"]["id"]).await;
+        let answer =
+            scene.explain(&["--user", "ana", "--channel", "orders:open:items", "--id", id]);
+        assert!(answer.to_string().contains(&format!("number {number}: ")), "{answer:#}");
         scene.says(
             &["--user", "ana", "--channel", "orders:open:items", "--id", id],
             true,
@@ -203,8 +214,8 @@ async fn the_application_s_function_is_asked_for_real() {
         $$ select case when channel like '%broken' then 1 / length(channel || '')::int * 0 = 1 / (length(channel) - length(channel)) else claims ->> 'sub' = 'ana' end $$;
         grant usage on schema app to public";
     let scene = Scene::new("[authorize]\nfunction = \"app.may\"", &format!("{TABLE}; {may}")).await;
-    scene.says(&["--user", "ana", "--channel", "orders:open:items"], true, "app.may it says yes");
-    scene.says(&["--user", "ben", "--channel", "orders:open:items"], false, "it says no");
+    scene.says(&["--user", "ana", "--channel", "orders:open:items"], true, "app.may says yes");
+    scene.says(&["--user", "ben", "--channel", "orders:open:items"], false, "says no");
     scene.says(&["--user", "ana", "--channel", "orders:broken"], false, "division by zero");
     scene.says(&["--user", "ben", "--channel", "user:ana"], false, "another user's");
     scene.world.sql("revoke usage on schema app from public").await;

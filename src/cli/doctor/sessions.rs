@@ -66,8 +66,7 @@ fn transactions(activity: &Activity, role: &Role, patience: Duration) -> Check {
     let hidden = !role.is_superuser && !role.sees_sessions;
     match activity.transactions.iter().find(is_old) {
         Some(open) => {
-            let delays =
-                "events of before it stay in the log, and a client that resumes is read past it";
+            let delays = "until it ends, the log cannot shrink behind it";
             Check::warning(NAME, format!("{}: {delays}", describe(open)), end(open))
         }
         None if hidden => Check::ok(

@@ -32,7 +32,7 @@ pub async fn examine(
     let position = match identity.position(id) {
         Ok(position) => position,
         Err(error) => {
-            steps.no("event", &format!("has {error}"));
+            steps.no("event", &format!("is {error}"));
             return Ok(());
         }
     };

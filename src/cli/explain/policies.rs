@@ -20,7 +20,7 @@ pub fn explain(
 ) -> bool {
     let case = Case { principal, pattern, role_claim: &config.auth.role_claim };
     if case.is_own_channel() {
-        steps.yes("own channel", "is everybody's own");
+        steps.yes("own channel", "is everybody's to have");
         return false;
     }
     for (index, policy) in config.policy.iter().enumerate() {
