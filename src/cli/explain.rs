@@ -156,10 +156,10 @@ fn told_by_function(name: &str, verdict: Verdict, trouble: Option<String>, steps
         (Verdict::Allowed, _) => steps.yes(name, "says yes"),
         (Verdict::Forbidden, _) => steps.no(name, "says no, or null"),
         (Verdict::Undecided, Some(trouble)) => {
-            steps.no(name, &format!("cannot be asked: {trouble}"))
+            steps.no(name, &format!("cannot be asked: {trouble}"));
         }
         (Verdict::Undecided, None) => {
-            steps.no(name, "gave no answer the first time, and one the second")
+            steps.no(name, "gave no answer the first time, and one the second");
         }
     }
 }
