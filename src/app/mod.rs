@@ -27,7 +27,7 @@ use crate::admission::{Admission, Revocations, Tickets};
 use crate::auth::{AuthError, Authenticator};
 use crate::config::{self, Config, LogConfig};
 use crate::history::LogHistory;
-use crate::hub::Hub;
+use crate::hub::{History, Hub};
 use crate::ingest::pace::Wake;
 use crate::ingest::{Ingest, RightsWatch};
 use crate::lifecycle::{Handed, Health, Pulse};
@@ -97,8 +97,8 @@ impl Daemon {
         let database = Target::parse(config.database.url.expose())?;
         let pool = database.pool(config.database.pool_size);
         let history = LogHistory::new(pool.clone(), known.clone(), observer.clone());
-        let hub =
-            Hub::start(options::hub_options(config), Arc::new(history.clone()), observer.clone());
+        let past: Arc<dyn History> = Arc::new(history.clone());
+        let hub = Hub::start(options::hub_options(config), &past, observer.clone());
         let (rights, revocations) = (Arc::<Rights>::default(), Arc::<Revocations>::default());
         let table = TicketTable::new(pool.clone());
         let admission = Admission::new(

@@ -7,7 +7,9 @@ mod completions;
 mod config;
 mod database;
 mod demo;
+mod doctor;
 mod emit;
+mod explain;
 mod man;
 mod migrate;
 mod output;
@@ -48,6 +50,8 @@ enum Command {
     Unwatch(unwatch::Args),
     Watches(watches::Args),
     Emit(emit::Args),
+    Doctor(doctor::Args),
+    Explain(explain::Args),
     Uninstall(uninstall::Args),
     Config(config::Args),
     Token(token::Args),
@@ -66,6 +70,8 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Unwatch(args) => unwatch::run(args, settings).await,
         Command::Watches(args) => watches::run(args, settings).await,
         Command::Emit(args) => emit::run(args, settings).await,
+        Command::Doctor(args) => Box::pin(doctor::run(args, settings)).await,
+        Command::Explain(args) => Box::pin(explain::run(args, settings)).await,
         Command::Uninstall(args) => uninstall::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),
@@ -144,7 +150,8 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 const EXAMPLES: &str = "\
 Examples:
   rowcast config check /etc/rowcast/config.toml
-  rowcast token --user alice --claim org_id=7";
+  rowcast token --user alice --claim org_id=7
+  rowcast doctor";
 
 #[cfg(test)]
 mod tests {

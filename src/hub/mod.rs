@@ -69,12 +69,12 @@ struct Place {
 impl Hub {
     /// Starts the hub; it ends when the last handle is gone. A single shard lives on the current runtime, several
     /// each have a thread of their own.
-    pub fn start(options: HubOptions, history: Arc<dyn History>, observer: Observer) -> Self {
+    pub fn start(options: HubOptions, history: &Arc<dyn History>, observer: Observer) -> Self {
         let count = options.shards.max(1);
         let place = |number| {
             let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
             let pulse = Pulse::default();
-            let (history, observer) = (Arc::clone(&history), observer.clone());
+            let (history, observer) = (Arc::clone(history), observer.clone());
             let share = Share { number, count };
             let weak = commands.downgrade();
             let shard = Shard::new(options, share, history, observer, weak, pulse.clone());

@@ -11,6 +11,7 @@ pub mod pool;
 mod target;
 mod tls;
 
+pub mod diagnosis;
 pub mod migrations;
 pub mod watches;
 

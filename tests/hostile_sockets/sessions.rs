@@ -97,7 +97,7 @@ fn services(heartbeat: Duration, observer: &Observer) -> Services {
     let auth = AuthConfig { anonymous: true, ..AuthConfig::default() };
     let rights = Arc::<Rights>::default();
     Services {
-        hub: Hub::start(hub, Arc::new(history.clone()), observer.clone()),
+        hub: Hub::start(hub, &(Arc::new(history.clone()) as Arc<dyn History>), observer.clone()),
         admission: Admission::new(
             Authenticator::new(&auth).unwrap(),
             Tickets::new(TicketTable::new(pool), identity, minute),

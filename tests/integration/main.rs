@@ -13,6 +13,8 @@ mod capture;
 mod connect;
 mod crash;
 mod delivery;
+mod doctor;
+mod explain;
 mod grants;
 mod hostile;
 mod hostile_database;

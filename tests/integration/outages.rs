@@ -154,14 +154,14 @@ async fn a_start_that_is_interrupted_anywhere_succeeds_in_the_end() {
 }
 
 /// `PgBouncer` in front of the tests' server; gone when dropped.
-struct Bouncer {
+pub struct Bouncer {
     process: Child,
     port: u16,
     _folder: TempDir,
 }
 
 impl Bouncer {
-    async fn start(mode: &str) -> Self {
+    pub async fn start(mode: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let server = tcp_server().await;
@@ -192,7 +192,7 @@ impl Bouncer {
         Self { process, port, _folder: folder }
     }
 
-    fn url(&self, database: &str) -> String {
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 }

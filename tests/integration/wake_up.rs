@@ -136,7 +136,7 @@ impl Reader {
                 recent_bytes: 0,
                 shards: 1,
             },
-            Arc::new(NoHistory),
+            &(Arc::new(NoHistory) as Arc<dyn History>),
             Observer::default(),
         );
         let (health, mut watched) = watch::channel(Health::Starting);

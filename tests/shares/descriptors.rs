@@ -139,7 +139,8 @@ async fn the_database_comes_back_and_health_answers_while_clients_hold_all_the_r
         assert_eq!(change["channel"], "items");
         daemon.wait_until_ready().await;
     }
-    assert_eq!(good.ask(json!({ "type": "ping" })).await["type"], "pong");
+    good.send(json!({ "type": "ping" })).await;
+    good.skip_to(|message| message["type"] == "pong").await;
     let log = daemon.log();
     for part in ["fewer connections than limits.connections", "72", "100000", "200"] {
         assert!(log.contains(part), "{part} is missing in {log}");

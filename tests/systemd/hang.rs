@@ -9,7 +9,7 @@ use std::time::Duration;
 use rowcast::app::Signs;
 use rowcast::domain::message::SystemEvent;
 use rowcast::history::LogHistory;
-use rowcast::hub::{Hub, HubOptions, Sink};
+use rowcast::hub::{History, Hub, HubOptions, Sink};
 use rowcast::lifecycle::{Health, Hung, Pulse};
 use rowcast::postgres::connect::Target;
 use rowcast::protocol::native::Native;
@@ -47,7 +47,7 @@ async fn nobody_answers_for_a_hub_that_hangs() {
         recent_bytes: 1 << 20,
         shards: 1,
     };
-    let hub = Hub::start(options, Arc::new(history), observer);
+    let hub = Hub::start(options, &(Arc::new(history) as Arc<dyn History>), observer);
     let health = watch::Sender::new(Health::Ready);
     let mut signs = Signs::new(hub.clone(), Pulse::default(), health.subscribe());
     let patience = Duration::from_millis(500);

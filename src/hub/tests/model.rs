@@ -94,7 +94,8 @@ impl Model {
                     recent_bytes,
                     shards,
                 },
-                Arc::new(ModelLog { log: Arc::clone(&log), pages: Arc::clone(&pages) }),
+                &(Arc::new(ModelLog { log: Arc::clone(&log), pages: Arc::clone(&pages) })
+                    as Arc<dyn History>),
                 Observer::default(),
             ),
             position: start.clone(),
