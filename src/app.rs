@@ -109,7 +109,8 @@ impl Daemon {
         });
         let (watched, pulse) = (health.subscribe(), Pulse::default());
         let unfollow = CancellationToken::new();
-        let ingest = ingest(config, &hub, watch, (&health, &pulse), identity)?.run(unfollow.clone());
+        let ingest =
+            ingest(config, &hub, watch, (&health, &pulse), identity)?.run(unfollow.clone());
         let ingest = tokio::spawn(ingest);
         let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
         let limits = accept_limits(config);
@@ -127,7 +128,18 @@ impl Daemon {
         let routes = Routes { services, origins, health: health_here, sockets: sockets.clone() };
         let routes = transport::public(&routes, extra);
         servers.spawn(accept::serve(public, routes, limits, stop.clone()));
-        Ok(Self { address, hub, health, pulse, stop, sockets, servers, ingest, unfollow, retention })
+        Ok(Self {
+            address,
+            hub,
+            health,
+            pulse,
+            stop,
+            sockets,
+            servers,
+            ingest,
+            unfollow,
+            retention,
+        })
     }
 
     /// Where clients connect.
@@ -192,9 +204,9 @@ fn listener(
 ) -> Result<Option<TcpListener>, StartError> {
     match (handed, address) {
         (Some(handed), _) => accept::take_over(handed).map(Some).map_err(StartError::Handed),
-        (None, Some(address)) => accept::listen(address)
-            .map(Some)
-            .map_err(|source| StartError::Bind { address, source }),
+        (None, Some(address)) => {
+            accept::listen(address).map(Some).map_err(|source| StartError::Bind { address, source })
+        }
         (None, None) => Ok(None),
     }
 }

@@ -66,7 +66,8 @@ impl Follower<'_> {
         let start = patiently(listener, session, self.pulse, self.log.start()).await?;
         let mut position = start.position.clone();
         let mut past = vec![start];
-        let mut reading = patiently(listener, session, self.pulse, self.log.read(&position)).await?;
+        let mut reading =
+            patiently(listener, session, self.pulse, self.log.read(&position)).await?;
         while reading.goes_on(&position) {
             let batch = patiently(listener, session, self.pulse, reading.next_batch()).await?;
             position = batch.position.clone();
@@ -139,7 +140,8 @@ impl Follower<'_> {
     pub(super) async fn read(&mut self, listener: &Listener) -> Result<bool, IngestError> {
         let position = self.progress.position.clone().ok_or(IngestError::Lost)?;
         let session = self.log.session();
-        let mut reading = patiently(listener, session, self.pulse, self.log.read(&position)).await?;
+        let mut reading =
+            patiently(listener, session, self.pulse, self.log.read(&position)).await?;
         if reading.is_pruned() {
             drop(reading);
             tracing::warn!("the log was pruned past what this node had read; every client is told");

@@ -18,9 +18,13 @@ pub struct Handed {
 
 #[derive(Debug, thiserror::Error)]
 pub enum HandedFault {
-    #[error("the service manager hands over two {0} sockets; leave one ListenStream= in the socket unit")]
+    #[error(
+        "the service manager hands over two {0} sockets; leave one ListenStream= in the socket unit"
+    )]
     TwoOf(&'static str),
-    #[error("socket {0} of the service manager does not listen on a TCP port; the socket unit needs ListenStream=PORT and Accept=no")]
+    #[error(
+        "socket {0} of the service manager does not listen on a TCP port; the socket unit needs ListenStream=PORT and Accept=no"
+    )]
     NoListener(usize, #[source] io::Error),
 }
 
@@ -32,7 +36,8 @@ impl Handed {
         let mut names = names.split(':');
         let mut handed = Self::default();
         for index in 0..sockets.len() {
-            let socket = take(&mut sockets, index).map_err(|e| HandedFault::NoListener(index, e))?;
+            let socket =
+                take(&mut sockets, index).map_err(|e| HandedFault::NoListener(index, e))?;
             handed.place(names.next().unwrap_or_default(), socket)?;
         }
         Ok(handed)

@@ -34,7 +34,10 @@ pub fn status(health: &Health, vitals: Vitals, database: &str) -> String {
 fn events(last: Option<Duration>) -> String {
     match last {
         Some(age) => {
-            format!("last event {} ago", humantime::format_duration(Duration::from_secs(age.as_secs())))
+            format!(
+                "last event {} ago",
+                humantime::format_duration(Duration::from_secs(age.as_secs()))
+            )
         }
         None => "no event yet".to_owned(),
     }

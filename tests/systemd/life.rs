@@ -68,7 +68,8 @@ async fn the_watchdog_is_fed_in_time_also_while_the_database_is_silent() {
     proxy.set(Fault::Stalled);
     let (_, away) = node.hear(from, |said| said.text.contains("STATUS=waiting for")).await;
     let mut pings = away;
-    for _ in 0..4 {
+    // Longer than ingest may stand still while the database is there.
+    for _ in 0..9 {
         (_, pings) = node.hear(pings, is_ping).await;
     }
     proxy.set(Fault::None);

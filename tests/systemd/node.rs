@@ -144,7 +144,12 @@ impl Node {
     pub fn send(&self, signal: &str) {
         let process = self.process.as_ref().expect("it was started");
         let sent = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{} is gone: {}", self.name, self.said());
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "{} is gone: {}",
+            self.name,
+            self.said()
+        );
     }
 
     /// `KILL` and `TERM` wait for the end.

@@ -50,7 +50,8 @@ proptest! {
 #[test]
 fn an_independent_client_understands_our_close() {
     let reason = CloseReason::TooSlow;
-    let expected = CloseFrame { code: CloseCode::from(1013), reason: reason.text().into_owned().into() };
+    let expected =
+        CloseFrame { code: CloseCode::from(1013), reason: reason.text().into_owned().into() };
     let bytes = close(reason.code(), &reason.text()).to_vec();
     assert_eq!(client_reads(bytes), [Message::Close(Some(expected))]);
 }
