@@ -1,4 +1,4 @@
-//! What a service manager is told (sd_notify(3)).
+//! What a service manager is told (`sd_notify(3)`).
 //!
 //! In: `NOTIFY_SOCKET` and `WATCHDOG_USEC`, what happens here. Out: datagrams. Invariant: without a service manager
 //! nothing happens, and a service manager that does not listen ends nothing.

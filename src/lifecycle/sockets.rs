@@ -1,4 +1,4 @@
-//! Listening sockets that a service manager opened before it started the daemon (sd_listen_fds(3)).
+//! Listening sockets that a service manager opened before it started the daemon (`sd_listen_fds(3)`).
 //!
 //! In: `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`. Out: the sockets, by what they are for. Invariant: each is
 //! used or refused, so that no client waits behind a socket that nobody accepts from.

@@ -139,7 +139,7 @@ async fn answer(
 }
 
 fn refused(reason: CloseReason) -> bytes::Bytes {
-    websocket::close(reason.code(), reason.text())
+    websocket::close(reason.code(), &reason.text())
 }
 
 pub const MAX_MESSAGE_BYTES: usize = 64 * 1024;

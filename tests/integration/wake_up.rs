@@ -15,7 +15,7 @@ use rowcast::domain::position::Position;
 use rowcast::hub::{History, Hub, HubOptions, Past, Request as PastRequest, Sink};
 use rowcast::ingest::pace::Wake;
 use rowcast::ingest::{Ingest, RightsWatch};
-use rowcast::lifecycle::Health;
+use rowcast::lifecycle::{Health, Pulse};
 use rowcast::postgres::connect::Target;
 use rowcast::postgres::identity::EpochPolicy;
 use rowcast::protocol::Wire;
@@ -149,6 +149,7 @@ impl Reader {
             hub: hub.clone(),
             health,
             identity: watch::channel(None).0,
+            pulse: Pulse::default(),
         };
         let ingest = tokio::spawn(ingest.run(CancellationToken::new()));
         watched.wait_for(Health::is_ready).await.unwrap();
