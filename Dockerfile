@@ -16,8 +16,6 @@ COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY sql sql
 COPY demo demo
-# Cargo asks for every file that Cargo.toml names.
-COPY tests tests
 RUN cargo build --release --locked --bin rowcast
 
 FROM gcr.io/distroless/cc-debian12:nonroot

@@ -95,6 +95,18 @@ need_pgbouncer() {
   install_package "PgBouncer" "pgbouncer" "pgbouncer" "pgbouncer" "pgbouncer" "pgbouncer"
 }
 
+# Judges the unit files; the program that tests them says so where it is missing.
+need_systemd_analyze() {
+  [ "$(uname)" = Linux ] || return 0
+  command -v systemd-analyze >/dev/null && return
+  install_package "systemd-analyze" "systemd" "systemd" "systemd" "systemd" "systemd"
+}
+
+need_dpkg() {
+  command -v dpkg-deb >/dev/null && return
+  install_package "dpkg" "dpkg" "dpkg" "dpkg" "dpkg" "dpkg"
+}
+
 # Prints the browser's path; ROWCAST_CHROMIUM names another one.
 find_browser() {
   local name

@@ -89,9 +89,7 @@ impl Daemon {
         let Given { extra, handed, health } = given;
         let observer = Observer::default();
         let limits = options::accept_limits(config);
-        let public = listener(handed.public, Some(config.server.listen))?;
-        let private = listener(handed.private, config.server.private_listen)?;
-        let public = public.ok_or(StartError::NoListener)?;
+        let (public, private) = doors(config, handed)?;
         let address = public.local_addr().map_err(StartError::Address)?;
         let (identity, known) = watch::channel(None);
         let database = Target::parse(config.database.url.expose())?;
@@ -212,8 +210,6 @@ pub enum StartError {
         "cannot listen on {address}; is another process there, or is the address not this machine's?"
     )]
     Bind { address: SocketAddr, source: io::Error },
-    #[error("server.listen is missing")]
-    NoListener,
     #[error("a socket of the service manager cannot be used")]
     Handed(#[source] io::Error),
     #[error("the address of the listening socket")]
@@ -228,18 +224,23 @@ pub enum StartError {
     Target(#[from] TargetError),
 }
 
-/// What was handed over goes before an address.
-fn listener(
-    handed: Option<std::net::TcpListener>,
-    address: Option<SocketAddr>,
-) -> Result<Option<TcpListener>, StartError> {
-    match (handed, address) {
-        (Some(handed), _) => accept::take_over(handed).map(Some).map_err(StartError::Handed),
-        (None, Some(address)) => {
-            accept::listen(address).map(Some).map_err(|source| StartError::Bind { address, source })
-        }
-        (None, None) => Ok(None),
-    }
+/// Where clients connect, and where health is asked for apart from them; what was handed over goes before an address.
+fn doors(
+    config: &Config,
+    handed: Handed,
+) -> Result<(TcpListener, Option<TcpListener>), StartError> {
+    let take_over = |socket| accept::take_over(socket).map_err(StartError::Handed);
+    let bind =
+        |address| accept::listen(address).map_err(|source| StartError::Bind { address, source });
+    let public = match handed.public {
+        Some(socket) => take_over(socket)?,
+        None => bind(config.server.listen)?,
+    };
+    let private = match (handed.private, config.server.private_listen) {
+        (Some(socket), _) => Some(take_over(socket)?),
+        (None, address) => address.map(bind).transpose()?,
+    };
+    Ok((public, private))
 }
 
 fn ingest(

@@ -5,7 +5,6 @@
 //! who would hang were asked.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -145,10 +144,11 @@ impl Desk {
     }
 
     /// At each SIGHUP; what fails leaves everything as it was.
-    async fn reload<F>(&self, mut hangups: Signal, reload: impl Fn() -> F) -> Infallible
-    where
-        F: Future<Output = Result<(), Failure>>,
-    {
+    async fn reload(
+        &self,
+        mut hangups: Signal,
+        reload: impl AsyncFn() -> Result<(), Failure>,
+    ) -> Infallible {
         loop {
             hangups.recv().await;
             let reloading = async {

@@ -80,10 +80,10 @@ impl CloseReason {
 
     /// For the client at this place of all that are sent away at once: their returns are spread evenly.
     pub fn restart(place: usize, clients: usize) -> Self {
-        let all = RETURN.saturating_mul(clients.try_into().unwrap_or(u32::MAX)).min(LAST_RETURN);
-        let share = place.min(clients) as f64 / clients.max(1) as f64;
-        let retry_after_ms = all.mul_f64(share).as_millis().try_into().unwrap_or(u32::MAX);
-        Self::Restart { retry_after_ms }
+        let (place, clients) = (place.min(clients) as u128, clients.max(1) as u128);
+        let all = (RETURN.as_micros() * clients).min(LAST_RETURN.as_micros());
+        let wait = all * place / clients / 1_000;
+        Self::Restart { retry_after_ms: wait.try_into().unwrap_or(u32::MAX) }
     }
 }
 

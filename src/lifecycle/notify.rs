@@ -1,4 +1,4 @@
-//! What a service manager is told (sd_notify(3)).
+//! What a service manager is told (`sd_notify(3)`).
 //!
 //! In: `NOTIFY_SOCKET` and `WATCHDOG_USEC`, what happens here. Out: datagrams. Invariant: without a service manager
 //! nothing happens, and a service manager that does not listen ends nothing.
@@ -101,9 +101,9 @@ fn patience() -> String {
     format!("EXTEND_TIMEOUT_USEC={}\n", PATIENCE.as_micros())
 }
 
-fn monotonic_micros() -> i64 {
+fn monotonic_micros() -> u128 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
+    Duration::try_from(now).unwrap_or_default().as_micros()
 }
 
 /// Fresh enough for a person.

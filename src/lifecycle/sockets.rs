@@ -1,4 +1,4 @@
-//! Listening sockets that a service manager opened before it started the daemon (sd_listen_fds(3)).
+//! Listening sockets that a service manager opened before it started the daemon (`sd_listen_fds(3)`).
 //!
 //! In: `LISTEN_FDS`, `LISTEN_PID` and `LISTEN_FDNAMES`. Out: the sockets, by what they are for. Invariant: each is
 //! used or refused, so that no client waits behind a socket that nobody accepts from.
@@ -7,7 +7,6 @@ use std::io;
 use std::net::TcpListener;
 
 use listenfd::ListenFd;
-use socket2::SockRef;
 
 /// What was handed over; for what is missing the daemon opens sockets of its own.
 #[derive(Debug, Default)]
@@ -57,8 +56,19 @@ impl Handed {
 
 fn take(sockets: &mut ListenFd, index: usize) -> io::Result<TcpListener> {
     let socket = sockets.take_tcp_listener(index)?;
-    let listens = |socket: &TcpListener| SockRef::from(socket).is_listener().unwrap_or(false);
     socket.filter(listens).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+/// Not so the connection that `Accept=yes` would hand over.
+#[cfg(target_os = "linux")]
+fn listens(socket: &TcpListener) -> bool {
+    socket2::SockRef::from(socket).is_listener().unwrap_or(false)
+}
+
+/// Whoever starts us there is no systemd, and this can't be asked everywhere.
+#[cfg(not(target_os = "linux"))]
+fn listens(_socket: &TcpListener) -> bool {
+    true
 }
 
 /// `FileDescriptorName=` of the socket for health and readiness; whatever is named otherwise is for clients.

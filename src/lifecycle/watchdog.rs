@@ -48,7 +48,9 @@ impl Watchdog {
     /// `answered`: the hub, when it was asked. `following`: there is a connection to the database, which ingest has
     /// to use; without one it tries again at intervals of its own.
     pub fn judge(&mut self, now: Instant, answered: bool, following: bool) -> Result<(), Hung> {
-        let hub_moves = self.hub.iter_mut().fold(true, |all, shard| shard.moved(now) && all);
+        // Each is looked at, also behind one that stands still.
+        let standing = self.hub.iter_mut().map(|shard| shard.moved(now)).filter(|moves| !moves);
+        let hub_moves = standing.count() == 0;
         if self.ingest.moved(now) || !following {
             self.ingest.since = now;
         }

@@ -13,7 +13,7 @@ use rowcast::config::AuthConfig;
 use rowcast::domain::policy::Policies;
 use rowcast::domain::session::Options;
 use rowcast::history::LogHistory;
-use rowcast::hub::{Hub, HubOptions};
+use rowcast::hub::{History, Hub, HubOptions};
 use rowcast::postgres::connect::Target;
 use rowcast::postgres::tickets::TicketTable;
 use rowcast::session::{Services, Share, UserSeats};

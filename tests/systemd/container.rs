@@ -82,6 +82,22 @@ fn included() -> Vec<PathBuf> {
 }
 
 #[test]
+fn the_published_source_holds_all_that_is_compiled_in() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["package", "--list", "--locked", "--offline", "--allow-dirty"]);
+    let output = cargo.output().expect("cargo runs");
+    let listed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for file in included() {
+        let file = fs::canonicalize(file).expect("it is here");
+        let here = fs::canonicalize(".").expect("it is here");
+        let name = file.strip_prefix(here).expect("it is below").display().to_string();
+        let holds = |line: &str| line == name || line.starts_with(&format!("{name}/"));
+        assert!(listed.lines().any(holds), "{name}");
+    }
+}
+
+#[test]
 fn the_container_builds_what_quickstart_builds_and_runs_it_as_nobody() {
     let quickstart = fs::read_to_string("quickstart").expect("it is here");
     let build = quickstart.lines().find(|line| line.starts_with("cargo build")).expect("a build");

@@ -167,8 +167,13 @@ impl Node {
         ending.await.expect("no panic").expect("it is our child")
     }
 
+    /// Resident memory in KiB, and open descriptors.
     pub fn weight(&self) -> Option<(u64, usize)> {
-        None
+        let id = self.process.as_ref()?.id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        let memory = line.split_whitespace().nth(1)?.parse().ok()?;
+        Some((memory, std::fs::read_dir(format!("/proc/{id}/fd")).ok()?.count()))
     }
 
     pub fn said(&self) -> String {
