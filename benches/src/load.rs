@@ -35,7 +35,6 @@ struct Socket {
     seen: u64,
     kept: Vec<String>,
     closed: bool,
-    stuck: bool,
 }
 
 /// Measures from the commit of an event, by its number, to each frame.
@@ -113,15 +112,7 @@ impl Load {
         }
         let head = token.map(|_| Vec::new());
         let (walker, kept) = (Walker::default(), Vec::new());
-        self.sockets.push(Socket {
-            stream,
-            head,
-            walker,
-            seen: 0,
-            kept,
-            closed: false,
-            stuck: false,
-        });
+        self.sockets.push(Socket { stream, head, walker, seen: 0, kept, closed: false });
         Ok(())
     }
 
@@ -174,12 +165,7 @@ impl Load {
     /// From now on this client reads nothing.
     pub fn stick(&mut self, number: usize) -> Outcome<()> {
         let socket = &mut self.sockets[number];
-        socket.stuck = true;
         Ok(self.poll.registry().deregister(&mut socket.stream)?)
-    }
-
-    pub fn is_closed(&self, number: usize) -> bool {
-        self.sockets[number].closed
     }
 
     pub fn begin_timing(&mut self, began: Instant, commits: Arc<Vec<AtomicU64>>) {

@@ -3,7 +3,7 @@
 //! In: a run. Out: a database to write to and an address to connect to. Invariant: the daemon has the first core,
 //! the database and the clients have the others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::daemon::{self, Daemon, Program};
 use crate::load::Load;
@@ -150,22 +150,6 @@ pub fn percentile(latencies: &mut [Duration], share: f64) -> f64 {
     )]
     let at = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
     latencies.get(at).map_or(f64::NAN, |latency| latency.as_secs_f64() * 1000.0)
-}
-
-/// Waits for something that nothing signals.
-pub fn eventually(
-    what: &str,
-    within: Duration,
-    mut is_so: impl FnMut() -> Outcome<bool>,
-) -> Outcome<()> {
-    let deadline = Instant::now() + within;
-    while !is_so()? {
-        if Instant::now() > deadline {
-            return Err(format!("{what} did not happen").into());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }
 
 const TABLES: &str = "\
