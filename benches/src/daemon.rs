@@ -80,7 +80,9 @@ impl Program {
         let path = self.folder.join("rowcast.toml");
         let mut text = POLICY.to_owned();
         if let Some(key) = &self.public_key {
-            text += &format!("[auth]\npublic_key_file = {:?}\nalgorithms = [\"RS256\"]\n", key);
+            let key = key.display();
+            let keys = format!("[auth]\npublic_key_file = \"{key}\"\nalgorithms = [\"RS256\"]\n");
+            text.push_str(&keys);
         }
         fs::write(&path, text).expect("the bench's own folder is writable");
         path

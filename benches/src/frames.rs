@@ -84,7 +84,7 @@ fn framed(opcode: u8, payload: &[u8], flag: u8, mask: &[u8]) -> Vec<u8> {
     match payload.len() {
         len @ 0..126 => frame.push(flag | u8::try_from(len).unwrap_or_default()),
         len => {
-            frame.push(flag | 126);
+            frame.push(flag + 126);
             let len = u16::try_from(len).expect("messages of the bench are short");
             frame.extend(len.to_be_bytes());
         }

@@ -320,4 +320,4 @@ const PONG: u8 = 10;
 /// How many connect at once: fewer than may wait to be accepted.
 const WAVE: usize = 256;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);

@@ -63,9 +63,8 @@ pub fn take(run: &Run, case: &Case, figures: &[Figure]) -> Outcome<()> {
     lines.extend(figures.iter().map(|figure| Line::of(case, figure, at.clone())));
     // In the order of the cases, whatever the order in which they were run.
     lines.sort_by_key(|line| crate::cases::ALL.iter().position(|case| case.name == line.case));
-    let text: String =
-        lines.iter().map(|line| format!("{}\n", line.columns().join("\t"))).collect();
-    fs::write(&path, text)?;
+    let text: Vec<String> = lines.iter().map(|line| line.columns().join("\t")).collect();
+    fs::write(&path, text.join("\n") + "\n")?;
     let host = machine::description(&crate::server::version_of_programs()?);
     fs::write(run.root.join("benches/machine.txt"), host + "\n")?;
     render(&run.root)

@@ -64,7 +64,7 @@ impl Server {
         }
         let log = fs::File::create(self.folder.join("log"))?;
         postgres.stdout(log.try_clone()?).stderr(log).spawn()?;
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while Db::open(&self.url("postgres")).is_err() {
             if Instant::now() > deadline {
                 let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();

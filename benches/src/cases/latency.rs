@@ -33,7 +33,7 @@ fn run(run: &Run) -> Outcome<Vec<Figure>> {
     for (state, gaps, rounds) in [
         // Longer than the daemon stays awake; shorter, and never in step with its reads.
         ("asleep", Gaps::about(60, 20), run.or(400, 60)),
-        ("awake", Gaps::about(3, 5), run.or(2000, 300)),
+        ("awake", Gaps::about(1, 3), run.or(2000, 300)),
     ] {
         let mut gaps = gaps;
         let mut times = [const { Vec::new() }; 3];

@@ -28,10 +28,10 @@ fn run(run: &Run) -> Outcome<Vec<Figure>> {
     let mut load = rig.subscribers(SUBSCRIBERS, ITEM.channel)?;
     let frame = rig.sample_frame(&mut load)?;
     let (mut raw, mut raw_load) = raw(run, &frame, SUBSCRIBERS)?;
-    let events = run.or(8000, 2000);
+    let events = run.or(6000, 2000);
     let before = load.seen();
     let (mut ratios, mut rates, mut together, mut wall) = (vec![], vec![], vec![], vec![]);
-    let pairs = run.or(6, 4);
+    let pairs = 4;
     for _ in 0..pairs {
         let round = saturate(&rig, &mut load, events)?;
         let at_once = round.at_once.round().max(1.0);
