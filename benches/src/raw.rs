@@ -1,10 +1,10 @@
 //! The floor: a server that does nothing but one `send` for each subscriber.
 //!
-//! In: on standard input, how often the frame is to be sent to everybody in one `send`. Out: those bytes, on every
+//! In: on standard input, how often the frame is to be sent to everybody in one call. Out: those bytes, on every
 //! socket. Invariant: no less can be done per delivery without another kernel interface; what the daemon costs is
 //! told as a multiple of this, measured in the same run.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -25,10 +25,18 @@ pub fn serve(subscribers: usize, frame: &Path) -> Outcome<()> {
     let mut control = std::io::stdin().lock();
     let mut order = [0; 4];
     while control.read_exact(&mut order).is_ok() {
-        let bytes = frame.repeat(u32::from_le_bytes(order).try_into()?);
+        let order = u32::from_le_bytes(order);
+        let bytes = frame.repeat((order & !VECTORED).try_into()?);
         for socket in &sockets {
             let mut socket = socket;
-            socket.write_all(&bytes)?;
+            let sent = match order & VECTORED {
+                0 => socket.write(&bytes)?,
+                _ => socket.write_vectored(&[IoSlice::new(&bytes)])?,
+            };
+            // Sockets that wait for their reader take everything.
+            if sent < bytes.len() {
+                socket.write_all(&bytes[sent..])?;
+            }
         }
     }
     Ok(())
@@ -59,8 +67,17 @@ impl Raw {
 
     /// The frame, so many times in one `send` to each subscriber.
     pub fn send(&mut self, times: u32) -> Outcome<()> {
+        self.order(times)
+    }
+
+    /// The same by `writev`.
+    pub fn send_vectored(&mut self, times: u32) -> Outcome<()> {
+        self.order(times | VECTORED)
+    }
+
+    fn order(&mut self, order: u32) -> Outcome<()> {
         let control = self.control.as_mut().ok_or("the raw server has ended")?;
-        Ok(control.write_all(&times.to_le_bytes())?)
+        Ok(control.write_all(&order.to_le_bytes())?)
     }
 
     pub fn pid(&self) -> u32 {
@@ -75,3 +92,6 @@ impl Drop for Raw {
         let _ = self.child.wait();
     }
 }
+
+/// In an order: by `writev`.
+const VECTORED: u32 = 1 << 31;

@@ -23,18 +23,20 @@ fn run(run: &Run) -> Outcome<Vec<Figure>> {
     let (mut raw, mut raw_load) = raw(run, &frame, SUBSCRIBERS)?;
     let events = run.or(400, 100);
     let (before, raw_before) = (load.seen(), raw_load.seen());
-    let (mut rowcast, mut floor, mut ratios) = (vec![], vec![], vec![]);
+    let (mut rowcast, mut floor, mut vectored, mut ratios) = (vec![], vec![], vec![], vec![]);
     let pairs = run.or(8, 4);
     for _ in 0..pairs {
         let deliveries = events * SUBSCRIBERS as u64;
         let ours = rig.one_at_a_time(&mut load, ITEM, events, SUBSCRIBERS as u64)?;
-        let theirs = sends(&mut raw, &mut raw_load, events)?;
+        let theirs = sends(&mut raw, &mut raw_load, events, Raw::send)?;
+        let writev = sends(&mut raw, &mut raw_load, events, Raw::send_vectored)?;
         rowcast.push(micros(ours, deliveries));
         floor.push(micros(theirs, deliveries));
+        vectored.push(micros(writev, deliveries));
         ratios.push(ours.as_secs_f64() / theirs.as_secs_f64());
     }
     load.nothing_missing(&before, pairs * events)?;
-    raw_load.nothing_missing(&raw_before, pairs * events)?;
+    raw_load.nothing_missing(&raw_before, 2 * pairs * events)?;
     let bytes = frame.len();
     Ok(vec![
         Figure::new(
@@ -45,6 +47,7 @@ fn run(run: &Run) -> Outcome<Vec<Figure>> {
         .at_most(1.15),
         Figure::new(format!("CPU of a delivery, frames of {bytes} bytes"), median(rowcast), "µs"),
         Figure::new("the same, raw send()", median(floor), "µs"),
+        Figure::new("the same, raw writev() of one part", median(vectored), "µs"),
     ])
 }
 
@@ -58,10 +61,12 @@ pub fn raw(run: &Run, frame: &[u8], subscribers: usize) -> Outcome<(Raw, Load)> 
     Ok((raw, load))
 }
 
-fn sends(raw: &mut Raw, load: &mut Load, events: u64) -> Outcome<Duration> {
+type Send = fn(&mut Raw, u32) -> Outcome<()>;
+
+fn sends(raw: &mut Raw, load: &mut Load, events: u64, send: Send) -> Outcome<Duration> {
     let (before, mut target) = (machine::cpu(raw.pid())?, load.frames);
     for _ in 0..events {
-        raw.send(1)?;
+        send(raw, 1)?;
         target += load.len() as u64;
         load.until_frames(target)?;
     }
