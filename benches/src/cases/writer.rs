@@ -42,11 +42,19 @@ fn on(
     rig.db.run(NAIVE)?;
     rig.db.run(TABLES)?;
     let _listener = listen(rig.server.url("bench"), "naive")?;
+    let woken = listen(rig.server.url("bench"), "rowcast")?;
     let reader = Reader::start(rig.subscribers(1, "watched")?);
     let mut figures = Vec::new();
     for (writers, goal) in writers.iter().zip(goals) {
         figures.extend(transactions(run, &rig, *writers, goal, disk)?);
     }
+    let commits: i64 = rig.db.one("select count(*) from watched", &[])?.get(0);
+    let share = woken.try_iter().count() as f64 * 1000.0 / commits as f64;
+    figures.push(Figure::new(
+        format!("watched commits of 1,000 that woke the daemon{disk}"),
+        share,
+        "",
+    ));
     if slower.is_none() {
         figures.extend(statements(run, &rig)?);
     }
@@ -58,12 +66,12 @@ fn on(
 fn transactions(run: &Run, rig: &Rig, writers: u32, goal: f64, disk: &str) -> Outcome<Vec<Figure>> {
     let mut rates = [const { Vec::new() }; 3];
     let (mut watched, mut naive) = (vec![], vec![]);
-    for _ in 0..run.or(5, 2) {
+    for _ in 0..run.or(9, 2) {
         let mut round = [0.0; 3];
         for ((table, rate), all) in
             ["plain", "watched", "naive"].iter().zip(&mut round).zip(&mut rates)
         {
-            *rate = pgbench(run, rig, table, writers)?;
+            *rate = pgbench(rig, table, writers)?;
             all.push(*rate);
         }
         watched.push(round[1] / round[0]);
@@ -89,11 +97,11 @@ fn transactions(run: &Run, rig: &Rig, writers: u32, goal: f64, disk: &str) -> Ou
     ])
 }
 
-fn pgbench(run: &Run, rig: &Rig, table: &str, writers: u32) -> Outcome<f64> {
+fn pgbench(rig: &Rig, table: &str, writers: u32) -> Outcome<f64> {
     let script = rig.server.folder.join("script");
     fs::write(&script, format!("insert into {table} (body) values ('{}');\n", body(256)))?;
     let mut pgbench = rig.server.command("pgbench", ALL);
-    let (clients, threads, seconds) = (writers, writers.min(2), run.or(5, 2));
+    let (clients, threads, seconds) = (writers, writers.min(2), 2);
     let how = format!("-n -M prepared -c {clients} -j {threads} -T {seconds} -p 5432 -f script");
     pgbench.args(how.split(' '));
     let text = execute(&mut pgbench)?;
