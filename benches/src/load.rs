@@ -168,6 +168,11 @@ impl Load {
         Ok(self.poll.registry().deregister(&mut socket.stream)?)
     }
 
+    pub fn unstick(&mut self, number: usize) -> Outcome<()> {
+        let stream = &mut self.sockets[number].stream;
+        Ok(self.poll.registry().register(stream, Token(number), Interest::READABLE)?)
+    }
+
     pub fn begin_timing(&mut self, began: Instant, commits: Arc<Vec<AtomicU64>>) {
         let before = self.seen();
         self.stopwatch = Some(Stopwatch { began, commits, latencies: Vec::new(), before });

@@ -113,6 +113,19 @@ impl Rig {
         Ok(self.cpu()?.saturating_sub(before))
     }
 
+    /// So many recent events that the daemon's memory of them holds nothing else, and grows no more.
+    pub fn fill_memory(&self) -> Outcome<()> {
+        let mut witness = self.subscribers(1, FLOOD.channel)?;
+        let before = witness.seen();
+        let large =
+            "insert into flood (body) select repeat('y', 100000) from generate_series(1, 100)";
+        for round in 1..=10 {
+            self.db.run(large)?;
+            witness.nothing_missing(&before, 100 * round)?;
+        }
+        Ok(())
+    }
+
     /// A frame as the daemon sends it, for the raw server to send.
     pub fn sample_frame(&self, load: &mut Load) -> Outcome<Vec<u8>> {
         load.keep_next(1);

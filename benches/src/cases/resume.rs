@@ -20,10 +20,12 @@ fn run(run: &Run) -> Outcome<Vec<Figure>> {
     let mut rig = Rig::counting(run)?;
     let tokens = rig.tokens()?;
     let mut figures = Vec::new();
-    for (state, restarted) in [("the same daemon", false), ("a daemon just started", true)] {
+    for state in [SAME, STARTED, FORGETFUL] {
         let after = miss_events(&rig)?;
-        if restarted {
-            rig.restart()?;
+        match state {
+            STARTED => rig.restart()?,
+            FORGETFUL => rig.fill_memory()?,
+            _ => {}
         }
         let back = come_back(&rig, &tokens, &after)?;
         figures.extend([
@@ -94,6 +96,11 @@ fn come_back(rig: &Rig, tokens: &[String], after: &str) -> Outcome<Back> {
 }
 
 const MISSED: u64 = 100;
+
+const SAME: &str = "the same daemon";
+const STARTED: &str = "a daemon just started";
+/// The log has to be read: without this one, a count of no reads could be a count that does not work.
+const FORGETFUL: &str = "a daemon that holds newer events only";
 
 /// What follows the log asks for the current snapshot, what replays it does not.
 const READS: &str = "\
