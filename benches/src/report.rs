@@ -164,7 +164,7 @@ impl Line {
 
 fn spaced(unit: &str) -> String {
     match unit {
-        "x" | "%" => unit.to_owned(),
+        "" | "x" | "%" => unit.to_owned(),
         unit => format!(" {unit}"),
     }
 }
@@ -218,8 +218,8 @@ fn chart(lines: &[Line]) -> String {
     let bars: Vec<&Line> = lines.iter().filter(|line| line.used().is_some()).collect();
     let height = TOP + bars.len() * STEP + 24;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 960 {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"960\" height=\"{height}\" fill=\"#ffffff\"/>\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1040 {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"1040\" height=\"{height}\" fill=\"#ffffff\"/>\n\
          <text x=\"16\" y=\"24\" font-size=\"16\" fill=\"#1b1f24\">What is used up of each goal: the line is the goal, shorter is better</text>\n"
     );
     for (row, line) in bars.iter().enumerate() {
@@ -261,7 +261,7 @@ const END: &str = "<!-- end of figures -->";
 
 const TOP: usize = 44;
 const STEP: usize = 22;
-const LEFT: i32 = 460;
+const LEFT: i32 = 520;
 /// The length of a goal.
 const UNIT: f64 = 150.0;
 /// Longer bars are cut.
