@@ -1,0 +1,329 @@
+//! The clients: any number of sockets on one thread, which count frames and read nothing else.
+//!
+//! In: bytes of a server. Out: how many data frames each socket got, and when. Invariant: a frame is looked into
+//! only while `keep` asks for it, so the measured server's core is never the slower one for want of a reader.
+
+use std::io::{self, Read, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::Outcome;
+use crate::frames::{CLOSE, PING, TEXT, Walker, masked};
+
+pub struct Load {
+    poll: Poll,
+    events: Events,
+    buffer: Vec<u8>,
+    sockets: Vec<Socket>,
+    /// Data frames over all sockets.
+    pub frames: u64,
+    /// Texts of the next frames of each socket are kept, so many.
+    keep: usize,
+    stopwatch: Option<Stopwatch>,
+}
+
+struct Socket {
+    stream: TcpStream,
+    /// The answer to the upgrade, until it is complete; `None` from then on.
+    head: Option<Vec<u8>>,
+    walker: Walker,
+    seen: u64,
+    kept: Vec<String>,
+    closed: bool,
+}
+
+/// Measures from the commit of an event, by its number, to each frame.
+pub struct Stopwatch {
+    pub began: Instant,
+    /// Nanoseconds since `began`, written before the commit is sent.
+    pub commits: Arc<Vec<AtomicU64>>,
+    pub latencies: Vec<Duration>,
+    /// What each socket had seen before the first event.
+    before: Vec<u64>,
+}
+
+impl Load {
+    pub fn new() -> Outcome<Self> {
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(4096),
+            buffer: vec![0; 256 * 1024],
+            sockets: Vec::new(),
+            frames: 0,
+            keep: 0,
+            stopwatch: None,
+        })
+    }
+
+    /// As many more clients with their welcome, in waves.
+    pub fn connect(&mut self, count: usize, server: SocketAddr, tokens: &[String]) -> Outcome<()> {
+        let first = self.sockets.len();
+        for wave in (first..first + count).collect::<Vec<_>>().chunks(WAVE) {
+            for number in wave {
+                self.open(server, Some(&tokens[number % tokens.len()]), None)?;
+            }
+            let wave = wave[0]..=wave[wave.len() - 1];
+            self.until("a welcome", |load| load.sockets[wave.clone()].iter().all(|s| s.seen > 0))?;
+        }
+        Ok(())
+    }
+
+    /// A client that has only a small buffer for what it will not read.
+    pub fn connect_narrow(&mut self, server: SocketAddr, token: &str) -> Outcome<usize> {
+        let number = self.sockets.len();
+        self.open(server, Some(token), Some(4096))?;
+        self.until("a welcome", |load| load.sockets[number].seen > 0)?;
+        Ok(number)
+    }
+
+    /// Clients of the raw server, which says nothing first.
+    pub fn connect_raw(&mut self, count: usize, server: SocketAddr) -> Outcome<()> {
+        (0..count).try_for_each(|_| self.open(server, None, None))
+    }
+
+    fn open(
+        &mut self,
+        server: SocketAddr,
+        token: Option<&str>,
+        buffer: Option<usize>,
+    ) -> Outcome<()> {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        if let Some(bytes) = buffer {
+            socket.set_recv_buffer_size(bytes)?;
+        }
+        socket.connect(&server.into())?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        // A reset at the end: thousands of ports that wait for a minute would be missing in the next case.
+        socket.set_linger(Some(Duration::ZERO))?;
+        let mut stream = TcpStream::from_std(socket.into());
+        self.poll.registry().register(
+            &mut stream,
+            Token(self.sockets.len()),
+            Interest::READABLE,
+        )?;
+        if let Some(token) = token {
+            stream.write_all(upgrade(token).as_bytes())?;
+        }
+        let head = token.map(|_| Vec::new());
+        let (walker, kept) = (Walker::default(), Vec::new());
+        self.sockets.push(Socket { stream, head, walker, seen: 0, kept, closed: false });
+        Ok(())
+    }
+
+    /// Every client subscribes and has its answer. The texts of the answers are returned.
+    pub fn subscribe(&mut self, message: impl Fn(usize) -> String) -> Outcome<Vec<String>> {
+        let all: Vec<usize> = (0..self.sockets.len()).collect();
+        self.keep_next(1);
+        for wave in all.chunks(WAVE) {
+            let before: Vec<u64> = wave.iter().map(|number| self.sockets[*number].seen).collect();
+            for number in wave {
+                self.say(*number, &message(*number))?;
+            }
+            let first = wave[0];
+            self.until("an answer", |load| {
+                let now = before.iter().zip(&load.sockets[first..]);
+                now.clone().all(|(before, socket)| socket.seen > *before)
+            })?;
+        }
+        self.keep = 0;
+        let answers: Vec<String> =
+            self.sockets.iter().flat_map(|socket| socket.kept.clone()).collect();
+        match answers.iter().find(|answer| !answer.contains("\"ok\"")) {
+            Some(refusal) => Err(format!("a subscription was refused: {refusal}").into()),
+            None => Ok(answers),
+        }
+    }
+
+    pub fn say(&mut self, number: usize, text: &str) -> Outcome<()> {
+        Ok(self.sockets[number].stream.write_all(&masked(TEXT, text.as_bytes()))?)
+    }
+
+    /// The texts of the next frames of each client.
+    pub fn keep_next(&mut self, count: usize) {
+        self.keep = count;
+        self.sockets.iter_mut().for_each(|socket| socket.kept.clear());
+    }
+
+    pub fn kept(&self, number: usize) -> &[String] {
+        &self.sockets[number].kept
+    }
+
+    pub fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    pub fn seen(&self) -> Vec<u64> {
+        self.sockets.iter().map(|socket| socket.seen).collect()
+    }
+
+    /// From now on this client reads nothing.
+    pub fn stick(&mut self, number: usize) -> Outcome<()> {
+        let socket = &mut self.sockets[number];
+        Ok(self.poll.registry().deregister(&mut socket.stream)?)
+    }
+
+    pub fn unstick(&mut self, number: usize) -> Outcome<()> {
+        let stream = &mut self.sockets[number].stream;
+        Ok(self.poll.registry().register(stream, Token(number), Interest::READABLE)?)
+    }
+
+    pub fn begin_timing(&mut self, began: Instant, commits: Arc<Vec<AtomicU64>>) {
+        let before = self.seen();
+        self.stopwatch = Some(Stopwatch { began, commits, latencies: Vec::new(), before });
+    }
+
+    pub fn end_timing(&mut self) -> Vec<Duration> {
+        self.stopwatch.take().map(|stopwatch| stopwatch.latencies).unwrap_or_default()
+    }
+
+    /// Reads what has come, waiting for it up to this long.
+    pub fn pump(&mut self, wait: Duration) -> Outcome<()> {
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let polled = self.poll.poll(&mut events, Some(wait));
+        match polled {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        for event in &events {
+            self.read(event.token().0)?;
+        }
+        self.events = events;
+        Ok(())
+    }
+
+    /// Reads until this is so.
+    pub fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> Outcome<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !done(self) {
+            if Instant::now() > deadline {
+                let closed = self.sockets.iter().filter(|socket| socket.closed).count();
+                let all = self.sockets.len();
+                return Err(
+                    format!("{what} did not come; {closed} of {all} sockets are closed").into()
+                );
+            }
+            self.pump(Duration::from_millis(100))?;
+        }
+        Ok(())
+    }
+
+    /// Until so many data frames have come in all.
+    pub fn until_frames(&mut self, total: u64) -> Outcome<()> {
+        self.until("what was published", |load| load.frames >= total)
+    }
+
+    /// Nothing is missing and nothing came twice: each client has exactly so many more than before.
+    pub fn nothing_missing(&mut self, before: &[u64], more: u64) -> Outcome<()> {
+        let expected: Vec<u64> = before.iter().map(|seen| seen + more).collect();
+        self.until("what is missing", |load| {
+            load.sockets.iter().zip(&expected).all(|(socket, expected)| socket.seen >= *expected)
+        })?;
+        self.pump(Duration::from_millis(50))?;
+        let wrong =
+            self.seen().iter().zip(&expected).filter(|(seen, expected)| seen != expected).count();
+        if wrong > 0 {
+            return Err(format!("{wrong} clients got more than was sent to them").into());
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, number: usize) -> Outcome<()> {
+        loop {
+            let socket = &mut self.sockets[number];
+            let count = match socket.stream.read(&mut self.buffer) {
+                Ok(0) => {
+                    socket.closed = true;
+                    return Ok(());
+                }
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => {
+                    socket.closed = true;
+                    return Ok(());
+                }
+            };
+            let new = socket.take(&self.buffer[..count], self.keep)?;
+            self.frames += new;
+            if let Some(stopwatch) = &mut self.stopwatch {
+                stopwatch.note(number, socket.seen - new..socket.seen);
+            }
+            // A read that fills less than the buffer has emptied the socket.
+            if count < self.buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl Socket {
+    /// How many data frames are complete with these bytes.
+    fn take(&mut self, bytes: &[u8], keep: usize) -> Outcome<u64> {
+        let mut rest = bytes;
+        let joined;
+        if let Some(head) = &mut self.head {
+            head.extend(bytes);
+            let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
+                return Ok(0);
+            };
+            if !head.starts_with(b"HTTP/1.1 101") {
+                return Err(format!("no upgrade: {}", String::from_utf8_lossy(head)).into());
+            }
+            joined = head.split_off(end + 4);
+            self.head = None;
+            rest = &joined;
+        }
+        let (mut new, mut pings) = (0, 0);
+        let (kept, closed) = (&mut self.kept, &mut self.closed);
+        self.walker.walk(rest, |opcode, payload| match opcode {
+            PING => pings += 1,
+            CLOSE => *closed = true,
+            _ => {
+                new += 1;
+                if kept.len() < keep {
+                    kept.push(String::from_utf8_lossy(payload.unwrap_or_default()).into_owned());
+                }
+            }
+        });
+        for _ in 0..pings {
+            let _ = self.stream.write(&masked(PONG, &[]));
+        }
+        self.seen += new;
+        Ok(new)
+    }
+}
+
+impl Stopwatch {
+    fn note(&mut self, number: usize, seen: std::ops::Range<u64>) {
+        let now = self.began.elapsed();
+        for frame in seen {
+            let event = usize::try_from(frame - self.before[number]).unwrap_or(usize::MAX);
+            if let Some(commit) = self.commits.get(event) {
+                let commit = Duration::from_nanos(commit.load(Ordering::Acquire));
+                self.latencies.push(now.saturating_sub(commit));
+            }
+        }
+    }
+}
+
+fn upgrade(token: &str) -> String {
+    format!(
+        "GET /v1/ws HTTP/1.1\r\nhost: bench\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+         authorization: Bearer {token}\r\n\r\n"
+    )
+}
+
+const PONG: u8 = 10;
+
+/// How many connect at once: fewer than may wait to be accepted.
+const WAVE: usize = 256;
+
+/// Ten thousand clients that are served from the log, beside other work, take more than one.
+const PATIENCE: Duration = Duration::from_mins(5);
