@@ -28,13 +28,17 @@ fn nothing_was_given_up(reckoning: &Reckoning) {
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_nine_at_any_time_loses_nothing() {
     let mut scene = Scene::start(Plan::new("kill -9")).await;
-    for _ in 0..30 {
+    for round in 0..30 {
         scene.go_on(50, 600).await;
         scene.kill_and_restart(0).await;
+        // Every third time it may be killed before it is ready, too.
+        if round % 3 > 0 {
+            scene.nodes[0].until_ready().await;
+        }
     }
     let reckoning = scene.finish().await;
     nothing_was_given_up(&reckoning);
-    assert!(reckoning.resumes > 50, "{} resumes", reckoning.resumes);
+    assert!(reckoning.resumes > 20, "{} resumes", reckoning.resumes);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,10 +88,11 @@ async fn clients_that_are_cut_and_move_between_nodes_lose_nothing() {
             }
             _ => scene.kill_and_restart(round % 2).await,
         }
+        scene.nodes[round % 2].until_ready().await;
     }
     let reckoning = scene.finish().await;
     nothing_was_given_up(&reckoning);
-    assert!(reckoning.connections > 208, "{} cuts", reckoning.connections - 8);
+    assert!(reckoning.connections > 108, "{} cuts", reckoning.connections - 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 pub struct Node {
     config: PathBuf,
     log: PathBuf,
@@ -45,6 +47,28 @@ impl Node {
             assert!(began.elapsed() < Duration::from_secs(60), "no node: {}", self.said());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits until it follows the database, however busy the machine is.
+    pub async fn until_ready(&self) {
+        let began = Instant::now();
+        while !self.is_ready().await {
+            assert!(began.elapsed() < Duration::from_secs(60), "not ready: {}", self.said());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn is_ready(&self) -> bool {
+        let ask = async {
+            let mut stream = tokio::net::TcpStream::connect(self.address).await?;
+            stream
+                .write_all(b"GET /readyz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+                .await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.map(|_| answer)
+        };
+        let answer: std::io::Result<String> = ask.await;
+        answer.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
     }
 
     /// `KILL` and `TERM` wait for the end.
