@@ -155,7 +155,7 @@ const UNWATCH_SQL: &str = "select rowcast.unwatch_sql($1::text::regclass)";
 
 /// The view names tables as the session's search path has it; here they are whole. One that was dropped is a number.
 const LIST: &str = "\
-select coalesce(format('%I.%I', n.nspname, c.relname), w.\"table\") as \"table\", channels, users, columns, \"except\",
+select case when c.oid is null then w.\"table\" else format('%I.%I', n.nspname, c.relname) end as \"table\", channels, users, columns, \"except\",
        ops, condition, old, log, capture, wake, rls, triggers, drift
   from rowcast.watches w
   left join pg_catalog.pg_class c on c.oid = to_regclass(w.\"table\")

@@ -115,6 +115,16 @@ async fn watches_shows_what_goes_where_and_what_has_drifted() {
 }
 
 #[tokio::test]
+async fn a_watch_outlives_its_table_in_the_list() {
+    let db = with_orders().await;
+    done(&rowcast(db.url(), &["watch", "orders"]));
+    db.batch_execute("drop table orders").await;
+    let listed = watches(&db);
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    assert!(listed[0]["drift"].is_string(), "{listed}");
+}
+
+#[tokio::test]
 async fn an_emitted_event_keeps_every_digit_and_its_audience() {
     let db = Database::migrated().await;
     let data = r#"{"n": 12345678901234567890.10}"#;
