@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{AsyncMessage, Client};
 
 use super::connect::{ConnectError, Connection, Target};
@@ -130,14 +131,14 @@ impl Listener {
 
     /// Tries for the lock that tells writers to notify. Never waits for it: a waiting lock would hold up writers.
     pub async fn try_lock(&mut self) -> Result<Lock, ListenError> {
-        if self.ask(TRY_LOCK, WAKE_LOCK).await? {
+        if self.ask(TRY_LOCK, WAKE_LOCK, Type::INT8).await? {
             return Ok(Lock::Mine);
         }
         // First be seen, then look: whoever releases the lock looks for those beside it afterwards.
         if !self.is_beside {
-            self.is_beside = self.ask(TRY_BESIDE, BESIDE_LOCK).await?;
+            self.is_beside = self.ask(TRY_BESIDE, BESIDE_LOCK, Type::INT8).await?;
         }
-        let is_free = self.ask(TRY_SHARED, WAKE_LOCK).await?;
+        let is_free = self.ask(TRY_SHARED, WAKE_LOCK, Type::INT8).await?;
         Ok(if is_free || !self.is_beside { Lock::Free } else { Lock::Anothers })
     }
 
@@ -149,16 +150,18 @@ impl Listener {
 
     /// Whether the server is still at work for another session, however long that takes.
     pub async fn is_at_work(&self, session: i32) -> Result<bool, ListenError> {
-        self.ask(IS_AT_WORK, session).await
+        self.ask(IS_AT_WORK, session, Type::INT4).await
     }
 
-    async fn ask(
+    /// In one round trip: nothing is prepared for it.
+    async fn ask<P: ToSql + Sync>(
         &self,
         query: &str,
-        parameter: impl tokio_postgres::types::ToSql + Sync,
+        parameter: P,
+        kind: Type,
     ) -> Result<bool, ListenError> {
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&parameter];
-        let answer = self.client.query_one(query, &parameters);
+        let parameters: [(&(dyn ToSql + Sync), Type); 1] = [(&parameter, kind)];
+        let answer = self.client.query_typed_one(query, &parameters);
         let row = timeout(SILENCE, answer).await.map_err(|_| ListenError::Silent)??;
         Ok(row.try_get(0)?)
     }
