@@ -8,6 +8,7 @@ mod catch_up;
 mod deliver;
 mod drain;
 mod member;
+mod recall;
 mod subscribe;
 mod suspend;
 mod write;

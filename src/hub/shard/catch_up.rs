@@ -10,27 +10,25 @@ use bytes::Bytes;
 
 use super::super::fanout::Delivery;
 use super::super::past::{Reply, Request};
-use super::super::ring::{Reach, Stretch};
+use super::super::ring::Reach;
 use super::member::{Feed, Subscription};
 use super::subscribe::Owed;
 use super::{Key, Shard};
-use crate::domain::compact::{self, Change};
 use crate::domain::event::Event;
 use crate::domain::message::{ResetReason, ServerMessage};
-use crate::domain::past::{Only, Page, Start, Survey, Wanted};
+use crate::domain::past::{Only, Page, Start, Survey};
 use crate::domain::position::Position;
 use crate::domain::rights::Version;
 use crate::domain::routes::SubscriberId;
 use crate::domain::snapshot::Snapshot;
-use crate::protocol::Wire;
 
 pub(super) struct CatchUp {
     pub(super) ticket: u64,
     start: Start,
     /// The answer to the subscribe, until it is known what follows.
-    owed: Option<Owed>,
-    compact: bool,
-    only: Option<Only>,
+    pub(super) owed: Option<Owed>,
+    pub(super) compact: bool,
+    pub(super) only: Option<Only>,
     /// Whether the next page waits for the socket.
     pub(super) awaits_socket: bool,
     /// Whether the history was asked for it.
@@ -144,36 +142,6 @@ impl Shard {
         }
     }
 
-    fn recall(&mut self, key: Key, ticket: u64, position: Position) -> usize {
-        let subscriber = &self.subscribers[key.slot];
-        let (wanted, wire) = (subscriber.wanted(ticket), subscriber.wire);
-        let mut work = 0;
-        let Some(catch_up) = self.active(key, ticket) else { return 0 };
-        let compact = catch_up.compact;
-        if let Some(owed) = catch_up.owed.take() {
-            let surveyed = self.survey(&wanted, &position, compact, &mut work);
-            let at = match &owed.after {
-                _ if surveyed.messages == 0 => self.here(),
-                Some(after) => Some(after.clone()),
-                None => self.history.id(&position),
-            };
-            self.answer(key.slot, owed, at, surveyed.messages);
-            if let Some(catch_up) = self.active(key, ticket) {
-                catch_up.only = surveyed.only;
-            }
-        }
-        let Some(only) = self.active(key, ticket).map(|catch_up| catch_up.only.take()) else {
-            return work;
-        };
-        let part = self.part(&wanted, wire, position, only.as_ref());
-        work += part.work;
-        self.send_page(key, ticket, part.frames, part.position, only);
-        if part.is_all {
-            self.go_live(key.slot, ticket);
-        }
-        work
-    }
-
     fn ask(&mut self, key: Key, ticket: u64, start: Start, upto: Arc<Snapshot>) -> usize {
         let Some(commands) = self.commands.upgrade() else { return 0 };
         let Some(catch_up) = self.active(key, ticket) else { return 0 };
@@ -217,7 +185,7 @@ impl Shard {
     }
 
     /// Queues a page; the next one follows when the socket has taken it.
-    fn send_page(
+    pub(super) fn send_page(
         &mut self,
         key: Key,
         ticket: u64,
@@ -296,7 +264,7 @@ impl Shard {
         }
     }
 
-    fn go_live(&mut self, slot: SubscriberId, ticket: u64) {
+    pub(super) fn go_live(&mut self, slot: SubscriberId, ticket: u64) {
         let subscriber = &mut self.subscribers[slot];
         let since = subscriber.catch_up(ticket).and_then(|catch_up| match &catch_up.start {
             Start::Behind(position) => Some(position.clone()),
@@ -325,100 +293,11 @@ impl Shard {
         self.active(key, ticket).filter(|catch_up| catch_up.awaits_verdict.is_none())
     }
 
-    fn active(&mut self, key: Key, ticket: u64) -> Option<&mut CatchUp> {
+    pub(super) fn active(&mut self, key: Key, ticket: u64) -> Option<&mut CatchUp> {
         let subscriber = self.subscriber(key).filter(|s| !s.state.is_closing())?;
         subscriber.catch_up(ticket)
     }
-
-    fn survey(
-        &self,
-        wanted: &Wanted,
-        position: &Position,
-        compact: bool,
-        work: &mut usize,
-    ) -> Survey {
-        let mut upto = position.clone();
-        let mut found = Vec::new();
-        while let Some(stretch) = self.recent.stretch(&upto) {
-            *work += stretch.events.len();
-            let counted = stretch.events.into_iter().map(|e| (e, wanted.channels(e).count()));
-            found.extend(counted.filter(|(_, messages)| *messages > 0));
-            upto = stretch.end;
-        }
-        let only = compact.then(|| {
-            let changes = found.iter().filter_map(|(event, _)| change(event));
-            Only { upto, ids: compact::newest(changes) }
-        });
-        let stays = |event: &Event| only.as_ref().is_none_or(|only| !only.drops(event));
-        let messages = found.iter().filter(|(event, _)| stays(event)).map(|(_, count)| *count);
-        Survey { messages: messages.sum::<usize>() as u64, only }
-    }
-
-    /// What memory holds behind a position, up to a page of it.
-    fn part(
-        &self,
-        wanted: &Wanted,
-        wire: &dyn Wire,
-        mut position: Position,
-        only: Option<&Only>,
-    ) -> Part {
-        let (mut frames, mut bytes, mut work) = (Vec::new(), 0, 0);
-        while let Some(stretch) = self.recent.stretch(&position) {
-            for (at, event) in stretch.events.iter().enumerate() {
-                work += 1;
-                if only.is_some_and(|only| only.drops(event)) {
-                    continue;
-                }
-                let place = place(&stretch, at);
-                let before = frames.len();
-                for channel in wanted.channels(event) {
-                    let foreign = (!stretch.is_own).then(|| self.history.id(&place)).flatten();
-                    let id = foreign.as_ref().unwrap_or(&event.token);
-                    frames.push(wire.change(event, id, channel));
-                }
-                bytes += frames[before..].iter().map(Bytes::len).sum::<usize>();
-                work += WORK_PER_FRAME * (frames.len() - before);
-                if bytes >= PAGE_BYTES.min(self.options.queue_bytes / 2) {
-                    return Part { frames, position: place, is_all: false, work };
-                }
-            }
-            position = stretch.end;
-        }
-        Part { frames, position, is_all: true, work }
-    }
-}
-
-/// A page from memory.
-struct Part {
-    frames: Vec<Bytes>,
-    position: Position,
-    is_all: bool,
-    work: usize,
-}
-
-/// The place behind an event of a stretch.
-fn place(stretch: &Stretch<'_>, at: usize) -> Position {
-    if at + 1 == stretch.events.len() {
-        return stretch.end.clone();
-    }
-    let id = stretch.events[at].logged.map_or(0, |logged| logged.id);
-    Position { last: id, ..stretch.run.clone() }
-}
-
-fn change(event: &Event) -> Option<Change<'_>> {
-    Some(Change {
-        id: event.logged?.id,
-        table: event.table.as_deref(),
-        op: &event.op,
-        key: event.key.as_deref(),
-    })
 }
 
 /// Events looked at between two sweeps: one to two milliseconds.
 const WORK_PER_SWEEP: usize = 20_000;
-
-/// Encoding one costs about as much as looking at so many.
-const WORK_PER_FRAME: usize = 20;
-
-/// What a socket that is caught up may have waiting: each that is stuck costs this much memory.
-const PAGE_BYTES: usize = 32 * 1024;

@@ -1,0 +1,135 @@
+//! Catching up from memory.
+//!
+//! In: a place that the recent past reaches back to. Out: pages of what followed. Invariant: each event comes once and
+//! with an id that is good from that place on, also where the place is another node's.
+
+use bytes::Bytes;
+
+use super::super::ring::Stretch;
+use super::{Key, Shard};
+use crate::domain::compact::{self, Change};
+use crate::domain::event::Event;
+use crate::domain::past::{Only, Survey, Wanted};
+use crate::domain::position::Position;
+use crate::protocol::Wire;
+
+impl Shard {
+    pub(super) fn recall(&mut self, key: Key, ticket: u64, position: Position) -> usize {
+        let subscriber = &self.subscribers[key.slot];
+        let (wanted, wire) = (subscriber.wanted(ticket), subscriber.wire);
+        let mut work = 0;
+        let Some(catch_up) = self.active(key, ticket) else { return 0 };
+        let compact = catch_up.compact;
+        if let Some(owed) = catch_up.owed.take() {
+            let surveyed = self.survey(&wanted, &position, compact, &mut work);
+            let at = match &owed.after {
+                _ if surveyed.messages == 0 => self.here(),
+                Some(after) => Some(after.clone()),
+                None => self.history.id(&position),
+            };
+            self.answer(key.slot, owed, at, surveyed.messages);
+            if let Some(catch_up) = self.active(key, ticket) {
+                catch_up.only = surveyed.only;
+            }
+        }
+        let Some(only) = self.active(key, ticket).map(|catch_up| catch_up.only.take()) else {
+            return work;
+        };
+        let part = self.part(&wanted, wire, position, only.as_ref());
+        work += part.work;
+        self.send_page(key, ticket, part.frames, part.position, only);
+        if part.is_all {
+            self.go_live(key.slot, ticket);
+        }
+        work
+    }
+
+    fn survey(
+        &self,
+        wanted: &Wanted,
+        position: &Position,
+        compact: bool,
+        work: &mut usize,
+    ) -> Survey {
+        let mut upto = position.clone();
+        let mut found = Vec::new();
+        while let Some(stretch) = self.recent.stretch(&upto) {
+            *work += stretch.events.len();
+            let counted = stretch.events.into_iter().map(|e| (e, wanted.channels(e).count()));
+            found.extend(counted.filter(|(_, messages)| *messages > 0));
+            upto = stretch.end;
+        }
+        let only = compact.then(|| {
+            let changes = found.iter().filter_map(|(event, _)| change(event));
+            Only { upto, ids: compact::newest(changes) }
+        });
+        let stays = |event: &Event| only.as_ref().is_none_or(|only| !only.drops(event));
+        let messages = found.iter().filter(|(event, _)| stays(event)).map(|(_, count)| *count);
+        Survey { messages: messages.sum::<usize>() as u64, only }
+    }
+
+    /// What memory holds behind a position, up to a page of it.
+    fn part(
+        &self,
+        wanted: &Wanted,
+        wire: &dyn Wire,
+        mut position: Position,
+        only: Option<&Only>,
+    ) -> Part {
+        let (mut frames, mut bytes, mut work) = (Vec::new(), 0, 0);
+        while let Some(stretch) = self.recent.stretch(&position) {
+            for (at, event) in stretch.events.iter().enumerate() {
+                work += 1;
+                if only.is_some_and(|only| only.drops(event)) {
+                    continue;
+                }
+                let place = place(&stretch, at);
+                let before = frames.len();
+                for channel in wanted.channels(event) {
+                    let foreign = (!stretch.is_own).then(|| self.history.id(&place)).flatten();
+                    let id = foreign.as_ref().unwrap_or(&event.token);
+                    frames.push(wire.change(event, id, channel));
+                }
+                bytes += frames[before..].iter().map(Bytes::len).sum::<usize>();
+                work += WORK_PER_FRAME * (frames.len() - before);
+                if bytes >= PAGE_BYTES.min(self.options.queue_bytes / 2) {
+                    return Part { frames, position: place, is_all: false, work };
+                }
+            }
+            position = stretch.end;
+        }
+        Part { frames, position, is_all: true, work }
+    }
+}
+
+/// A page from memory.
+struct Part {
+    frames: Vec<Bytes>,
+    position: Position,
+    is_all: bool,
+    work: usize,
+}
+
+/// The place behind an event of a stretch.
+fn place(stretch: &Stretch<'_>, at: usize) -> Position {
+    if at + 1 == stretch.events.len() {
+        return stretch.end.clone();
+    }
+    let id = stretch.events[at].logged.map_or(0, |logged| logged.id);
+    Position { last: id, ..stretch.run.clone() }
+}
+
+fn change(event: &Event) -> Option<Change<'_>> {
+    Some(Change {
+        id: event.logged?.id,
+        table: event.table.as_deref(),
+        op: &event.op,
+        key: event.key.as_deref(),
+    })
+}
+
+/// Encoding one costs about as much as looking at so many.
+const WORK_PER_FRAME: usize = 20;
+
+/// What a socket that is caught up may have waiting: each that is stuck costs this much memory.
+const PAGE_BYTES: usize = 32 * 1024;
