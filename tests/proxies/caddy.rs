@@ -17,7 +17,7 @@ pub async fn start(nodes: &[SocketAddr]) -> Front {
     );
     let text = filled("Caddyfile", &[
         // Nothing of this machine but that one port.
-        ("\n{\n", "\n{\n\tadmin off\n\tauto_https off\n\tpersist_config off\n".to_owned()),
+        ("\n{\n", "\n{\n\tadmin off\n\tauto_https off\n".to_owned()),
         ("\nlive.example.com {", site),
         ("reverse_proxy 127.0.0.1:4040 {", format!("reverse_proxy {} {{", nodes.join(" "))),
         ("/var/log/caddy/rowcast.log", format!("{here}/access.log")),

@@ -58,11 +58,13 @@ impl Front {
 /// A folder with a certificate for `localhost`, `front.pem` and `front.key`.
 pub fn folder() -> TempDir {
     let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("request"), "[req]\ndistinguished_name = dn\n[dn]\n").unwrap();
     let output = Command::new("openssl")
         .current_dir(folder.path())
         .args(["req", "-x509", "-nodes", "-days", "2", "-keyout", "front.key", "-out", "front.pem"])
         .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-config", "request", "-subj", "/CN=localhost"])
+        .args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"])
         .output()
         .expect("openssl is there");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
