@@ -56,10 +56,15 @@ async fn a_page_follows_a_channel(front: impl AsyncFn(&[SocketAddr]) -> Front) {
     let ticket: Value = serde_json::from_str(&body).unwrap();
     let url = format!("/v1/ws?token={}", ticket["ticket"].as_str().unwrap());
     Way::to(&front, "127.0.0.5").at(&url).admitted().await;
-    let large = world.sign("ana", &[("filler", "x".repeat(5_900).into())]);
-    assert!((8_000..8_192).contains(&large.len()), "{}", large.len());
-    let large = format!("rowcast.v1, bearer.{large}");
+    let large = format!("rowcast.v1, bearer.{}", largest_token(&world));
     Way::to(&front, "127.0.0.5").with("sec-websocket-protocol", &large).admitted().await;
+}
+
+/// Of the 8 KiB that it may have.
+fn largest_token(world: &World) -> String {
+    let tokens = (5_800..).map(|size| world.sign("ana", &[("filler", "x".repeat(size).into())]));
+    let largest = tokens.take_while(|token| token.len() <= 8_192).last();
+    largest.expect("the first of them has less")
 }
 
 async fn each_client_is_counted_by_its_own_address(front: impl AsyncFn(&[SocketAddr]) -> Front) {
