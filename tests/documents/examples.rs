@@ -6,6 +6,7 @@
 mod backend;
 #[path = "../browser/chromium.rs"]
 mod chromium;
+mod fetch;
 #[path = "../integration/harness/mod.rs"]
 mod harness;
 mod node;
@@ -84,11 +85,19 @@ async fn write(client: &tokio_postgres::Client, count: usize, written: &mut Vec<
     for _ in 0..count {
         let step = written.len();
         let (op, sql) = match step % 5 {
-            0 | 1 => ("insert", "insert into orders (total) values (12345678901234567.89) returning id"),
-            2 | 3 => ("update", "update orders set status = 'shipped ' || clock_timestamp()
-                                  where id = (select max(id) from orders) returning id"),
-            _ => ("delete", "delete from orders
-                              where id = (select max(id) from orders) returning id"),
+            0 | 1 => {
+                ("insert", "insert into orders (total) values (12345678901234567.89) returning id")
+            }
+            2 | 3 => (
+                "update",
+                "update orders set status = 'shipped ' || clock_timestamp()
+                                  where id = (select max(id) from orders) returning id",
+            ),
+            _ => (
+                "delete",
+                "delete from orders
+                              where id = (select max(id) from orders) returning id",
+            ),
         };
         let row = client.query_one(sql, &[]).await.expect("no write fails");
         written.push(json!([op, row.get::<_, i64>(0)]));
@@ -326,7 +335,8 @@ async fn the_sql_of_the_page_runs() {
     let document = Document::read("clients.md");
     let sql: Vec<_> = document.blocks().into_iter().filter(|(fence, _)| *fence == "sql").collect();
     assert!(sql.len() >= 2);
-    psql(application.db.url(), "create table message (id int primary key, recipient text)").unwrap();
+    psql(application.db.url(), "create table message (id int primary key, recipient text)")
+        .unwrap();
     for (_, sql) in sql {
         psql(application.db.url(), sql).unwrap();
     }
@@ -337,12 +347,15 @@ fn no_program_of_the_page_is_left_out() {
     let document = Document::read("clients.md");
     let fences: Vec<_> = document.blocks().into_iter().map(|(fence, _)| fence).collect();
     let programs: Vec<_> = fences.into_iter().filter(|fence| *fence != "sql").collect();
-    assert_eq!(programs, [
-        "html orders.html",
-        "js rowcast.js",
-        "js worker.mjs",
-        "python follow.py",
-        "js ticket.mjs",
-        "js exact.js",
-    ]);
+    assert_eq!(
+        programs,
+        [
+            "html orders.html",
+            "js rowcast.js",
+            "js worker.mjs",
+            "python follow.py",
+            "js ticket.mjs",
+            "js exact.js",
+        ]
+    );
 }

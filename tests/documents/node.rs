@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use rowcast::auth::Minter;
 use tempfile::NamedTempFile;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
+use crate::fetch::get;
 use crate::harness::{Database, World};
 use crate::tools::free_address;
 
@@ -75,16 +74,6 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-/// The whole answer; `None` where nobody listens.
-pub async fn get(address: SocketAddr, path: &str) -> Option<String> {
-    let mut socket = TcpStream::connect(address).await.ok()?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.ok()?;
-    Some(answer)
 }
 
 /// The key of the harness's tokens.

@@ -1,5 +1,7 @@
 //! What a page of `docs/` says, taken apart.
 
+#![allow(dead_code, reason = "not every test needs every part")]
+
 use std::path::Path;
 
 pub struct Document(String);
@@ -18,6 +20,16 @@ impl Document {
     pub fn blocks(&self) -> Vec<(&str, &str)> {
         let blocks = self.0.split("\n```").skip(1).step_by(2);
         blocks.map(|block| block.split_once('\n').expect("a fence ends its line")).collect()
+    }
+
+    /// What stands below a heading, up to the next one of its rank or above.
+    pub fn section(&self, heading: &str) -> &str {
+        let rank = heading.split(' ').next().unwrap_or_default();
+        let start = self.0.find(&format!("\n{heading}")).expect("the heading is there") + 1;
+        let rest = &self.0[start..];
+        let ranks = (1..=rank.len()).map(|rank| format!("\n{} ", "#".repeat(rank)));
+        let end = ranks.filter_map(|heading| rest.find(&heading)).min();
+        &rest[..end.unwrap_or(rest.len())]
     }
 
     /// The program with this name, such as `js rowcast.js`.

@@ -1,5 +1,7 @@
 //! Programs that are not ours and that a test runs.
 
+#![allow(dead_code, reason = "not every test needs every part")]
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

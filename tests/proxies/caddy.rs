@@ -15,13 +15,16 @@ pub async fn start(nodes: &[SocketAddr]) -> Front {
     let site = format!(
         "\nhttps://localhost:{port} {{\n\tbind 127.0.0.1\n\ttls {here}/front.pem {here}/front.key"
     );
-    let text = filled("Caddyfile", &[
-        // Nothing of this machine but that one port.
-        ("\n{\n", "\n{\n\tadmin off\n\tauto_https off\n".to_owned()),
-        ("\nlive.example.com {", site),
-        ("reverse_proxy 127.0.0.1:4040 {", format!("reverse_proxy {} {{", nodes.join(" "))),
-        ("/var/log/caddy/rowcast.log", format!("{here}/access.log")),
-    ]);
+    let text = filled(
+        "Caddyfile",
+        &[
+            // Nothing of this machine but that one port.
+            ("\n{\n", "\n{\n\tadmin off\n\tauto_https off\n".to_owned()),
+            ("\nlive.example.com {", site),
+            ("reverse_proxy 127.0.0.1:4040 {", format!("reverse_proxy {} {{", nodes.join(" "))),
+            ("/var/log/caddy/rowcast.log", format!("{here}/access.log")),
+        ],
+    );
     fs::write(folder.path().join("Caddyfile"), text).unwrap();
     Front::start(folder, address, |folder| {
         let errors = fs::File::create(folder.join("main.log")).unwrap();

@@ -1,13 +1,17 @@
-//! The daemon behind nginx and Caddy, with the files of `contrib/` as they are shipped but for their marked lines.
+//! The daemon behind nginx and Caddy and before Prometheus, with the files of `contrib/` as they are shipped but for
+//! their marked lines.
 //!
-//! Needs both programs: `./test` fetches them. A test without its program fails and says so.
+//! Needs these programs: `./test` fetches them. A test without its program fails and says so.
 
 #[path = "../integration/harness/mod.rs"]
 mod harness;
 
 mod caddy;
+#[path = "../documents/fetch.rs"]
+mod fetch;
 mod front;
 mod nginx;
+mod prometheus;
 #[path = "../documents/tools.rs"]
 mod tools;
 mod way;
@@ -120,8 +124,7 @@ async fn no_token_is_in_any_log(front: impl AsyncFn(&[SocketAddr]) -> Front) {
     let in_url = Way::to(&front, "127.0.0.5").at(&format!("/v1/ws?token={token}"));
     in_url.admitted().await;
     let offered = format!("rowcast.v1, bearer.{token}");
-    let in_subprotocol =
-        || Way::to(&front, "127.0.0.5").with("sec-websocket-protocol", &offered);
+    let in_subprotocol = || Way::to(&front, "127.0.0.5").with("sec-websocket-protocol", &offered);
     in_subprotocol().admitted().await;
     let bearer = format!("Bearer {token}");
     let in_header = || Way::to(&front, "127.0.0.5").with("authorization", &bearer);
