@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where a program is: in the path, or where `./test` puts what it fetches. A test that needs it fails without.
+/// Where a program is: where `./test` puts what it fetches, or in the path. A test that needs it fails without.
 pub fn program(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let mut folders = vec![fetched().join("bin")];
+    folders.extend(std::env::split_paths(&path));
     folders.push("/usr/sbin".into());
-    folders.push(fetched().join("bin"));
     let found = folders.into_iter().map(|folder| folder.join(name)).find(|file| file.is_file());
     found.unwrap_or_else(|| panic!("{name} is missing: ./test fetches it, or install it yourself"))
 }
