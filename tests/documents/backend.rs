@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rowcast::auth::{Minter, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, watch};
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 pub struct Backend {
@@ -23,14 +23,14 @@ struct Site {
     minter: OnceCell<Minter>,
     client: Client,
     token_life: Duration,
-    tokens: AtomicU32,
+    tokens: watch::Sender<u32>,
 }
 
 impl Backend {
     pub async fn start(client: Client, token_life: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (files, minter, tokens) = (OnceCell::new(), OnceCell::new(), AtomicU32::new(0));
+        let (files, minter, tokens) = (OnceCell::new(), OnceCell::new(), watch::Sender::new(0));
         let site = Arc::new(Site { files, minter, client, token_life, tokens });
         let serving = tokio::spawn(serve(listener, Arc::clone(&site))).abort_handle();
         Self { address, site, serving }
@@ -45,9 +45,11 @@ impl Backend {
         assert!(self.site.minter.set(minter).is_ok() && self.site.files.set(files).is_ok());
     }
 
-    /// How many tokens were asked for.
-    pub fn tokens(&self) -> u32 {
-        self.site.tokens.load(Ordering::Relaxed)
+    /// Once so many tokens were asked for.
+    pub async fn has_signed(&self, count: u32) {
+        let mut tokens = self.site.tokens.subscribe();
+        let waited = timeout(DEADLINE, tokens.wait_for(|signed| *signed >= count)).await;
+        assert!(waited.is_ok(), "{} tokens, and not {count}", *self.site.tokens.borrow());
     }
 
     pub fn token(&self) -> String {
@@ -89,7 +91,7 @@ impl Site {
     async fn find(&self, path: &str) -> (&'static str, String) {
         match path {
             "/token" => {
-                self.tokens.fetch_add(1, Ordering::Relaxed);
+                self.tokens.send_modify(|signed| *signed += 1);
                 ("application/json", format!("\"{}\"", self.token()))
             }
             "/orders" => {
@@ -118,3 +120,6 @@ impl Site {
 }
 
 const ROWS: &str = "select coalesce(json_agg(o order by id), '[]')::text from orders o";
+
+/// Far beyond what a loaded machine needs.
+const DEADLINE: Duration = Duration::from_secs(60);

@@ -17,9 +17,11 @@ mod tools;
 mod way;
 
 use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
 
 use futures_util::SinkExt;
 use harness::{OPEN, World};
+use rowcast::auth::{Minter, Request};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -159,6 +161,32 @@ async fn a_node_that_goes_away_is_left_out(front: impl AsyncFn(&[SocketAddr]) ->
     }
 }
 
+fn long_token(world: &World) -> String {
+    let config = World::config(world.db.url(), &settings(""));
+    let (user, ttl) = ("ana".to_owned(), Duration::from_secs(600));
+    let request = Request { user, role: None, claims: Vec::new(), ttl };
+    Minter::new(&config.auth).unwrap().sign(request, SystemTime::now()).unwrap()
+}
+
+/// Longer than any timeout of the files, with nothing but the daemon's pings on the line.
+async fn a_quiet_connection_stays(front: impl AsyncFn(&[SocketAddr]) -> Front) {
+    let world = World::with(&settings("")).await;
+    let front = front(&[world.daemon.address()]).await;
+    let bearer = format!("Bearer {}", world.token("ana"));
+    let mut socket = Way::to(&front, "127.0.0.5").with("authorization", &bearer).admitted().await;
+    assert_eq!(way::next(&mut socket).await["type"], "welcome");
+    // The token's own end, after 60 s and its leeway, would be one.
+    let token = long_token(&world);
+    socket
+        .send(Message::text(json!({ "type": "auth", "token": token }).to_string()))
+        .await
+        .unwrap();
+    assert_eq!(way::next(&mut socket).await["type"], "ok");
+    way::is_quiet_for(&mut socket, Duration::from_secs(110)).await;
+    socket.send(Message::text(r#"{"type":"ping"}"#)).await.unwrap();
+    assert_eq!(way::next(&mut socket).await["type"], "pong");
+}
+
 /// Each proxy passes each of these.
 macro_rules! behind {
     ($front:ident: $($test:ident),+ $(,)?) => {
@@ -169,6 +197,12 @@ macro_rules! behind {
                     super::super::$test(crate::$front::start).await;
                 }
             )+
+
+            #[tokio::test(flavor = "multi_thread")]
+            #[ignore = "takes two minutes"]
+            async fn a_quiet_connection_stays() {
+                super::super::a_quiet_connection_stays(crate::$front::start).await;
+            }
         }
     };
 }

@@ -115,5 +115,20 @@ pub async fn next(socket: &mut Socket) -> Value {
     }
 }
 
+/// Nothing but pings, which are answered on the way.
+pub async fn is_quiet_for(socket: &mut Socket, time: Duration) {
+    let heard = async {
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Ping(_))) => {}
+                other => return other,
+            }
+        }
+    };
+    if let Ok(other) = timeout(time, heard).await {
+        panic!("{other:?}");
+    }
+}
+
 /// Far above anything that happens when it works.
 const DEADLINE: Duration = Duration::from_secs(30);
