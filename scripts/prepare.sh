@@ -130,3 +130,72 @@ need_npm() {
   command -v npm >/dev/null && return
   install_package "npm" "nodejs npm" "nodejs-npm" "npm" "npm" "node"
 }
+
+# What only tests need is fetched into this folder, where they look for it, and not installed.
+tools() { echo "${CARGO_TARGET_DIR:-target}/tools"; }
+
+# fetch_programs APT-PACKAGE PATH…: takes programs out of a package without installing it, which would start a server.
+fetch_programs() {
+  local package=$1 folder path name missing=
+  shift
+  for path in "$@"; do
+    name=${path##*/}
+    command -v "$name" >/dev/null || [ -x "/usr/sbin/$name" ] || [ -x "$(tools)/bin/$name" ] || missing=1
+  done
+  [ -n "$missing" ] || return 0
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    fail "${1##*/} is missing." "Install $package with the package manager of this system, and start again."
+  fi
+  say "Fetching $package"
+  folder=$(mktemp -d) || exit 1
+  if { (cd "$folder" && apt-get download -qq "$package" >&2) ||
+       { apt_update_once && (cd "$folder" && apt-get download -qq "$package" >&2); }; } &&
+     dpkg-deb -x "$folder"/*.deb "$folder" && mkdir -p "$(tools)/bin"; then
+    for path in "$@"; do cp "$folder$path" "$(tools)/bin/"; done
+  fi
+  rm -rf "$folder"
+  [ -x "$(tools)/bin/${1##*/}" ] ||
+    fail "$package is missing and could not be fetched." "Install it yourself:  sudo apt-get install $package"
+}
+
+need_nginx() { fetch_programs nginx /usr/sbin/nginx; }
+
+need_caddy() { fetch_programs caddy /usr/bin/caddy; }
+
+need_prometheus() { fetch_programs prometheus /usr/bin/promtool /usr/bin/prometheus; }
+
+need_openssl() {
+  command -v openssl >/dev/null && return
+  install_package "openssl" "openssl" "openssl" "openssl" "openssl" "openssl"
+}
+
+# With a WebSocket of its own: since 22, and in 20 behind a switch.
+has_websocket() {
+  local switch
+  for switch in --no-warnings --experimental-websocket; do
+    [ "$("$1" "$switch" -p 'typeof WebSocket' 2>/dev/null)" = function ] && return
+  done
+  return 1
+}
+
+need_node() {
+  has_websocket node || has_websocket "$(tools)/bin/node" && return
+  need_npm
+  say "Fetching Node 22"
+  npm install --silent --no-save --prefix "$(tools)/node" node@22 >&2 && mkdir -p "$(tools)/bin" &&
+    ln -sf ../node/node_modules/node/bin/node "$(tools)/bin/node"
+  has_websocket "$(tools)/bin/node" ||
+    fail "Node 22 or newer is missing and could not be fetched." "Install it yourself: https://nodejs.org"
+}
+
+need_python_websockets() {
+  local python
+  python=$(tools)/python/bin/python
+  "$python" -c 'import websockets.asyncio.client' 2>/dev/null && return
+  command -v python3 >/dev/null && python3 -c 'import ensurepip' 2>/dev/null ||
+    install_package "Python with venv" "python3 python3-venv" "python3" "python" "python3" "python"
+  say "Fetching websockets for Python"
+  python3 -m venv "$(tools)/python" >&2 && "$python" -m pip install --quiet 'websockets>=14,<18' >&2
+  "$python" -c 'import websockets.asyncio.client' 2>/dev/null ||
+    fail "websockets for Python could not be fetched." "Make it yourself:  python3 -m venv $(tools)/python && $python -m pip install websockets"
+}
