@@ -54,6 +54,8 @@ pub struct Daemon {
     health: watch::Sender<Health>,
     pulse: Pulse,
     stop: CancellationToken,
+    /// Ends the operator's address, which tells how it is until everybody has left.
+    gone: CancellationToken,
     sockets: TaskTracker,
     servers: TaskTracker,
     ingest: JoinHandle<()>,
@@ -121,7 +123,8 @@ impl Daemon {
         let unfollow = CancellationToken::new();
         let ingest = ingest(config, &hub, watch, &observer, (&health, &pulse), identity)?;
         let ingest = tokio::spawn(ingest.run(unfollow.clone()));
-        let (stop, servers) = (CancellationToken::new(), TaskTracker::new());
+        let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
+        let servers = TaskTracker::new();
         let issuer = tokio::spawn(services.admission.keep_fresh());
         let operations =
             Operations { health: watched.clone(), hub: hub.clone(), observer: observer.clone() };
@@ -130,7 +133,7 @@ impl Daemon {
             let (limits, routes) =
                 (options::private_limits(limits), transport::private(&operations));
             let gate = Arc::new(Gate::of_all(observer.clone()));
-            servers.spawn(accept::serve(private, routes, limits, gate, stop.clone()));
+            servers.spawn(accept::serve(private, routes, limits, gate, gone.clone()));
         }
         wait_until_ready(watched.clone()).await?;
         services.access.check().await;
@@ -156,6 +159,7 @@ impl Daemon {
             health,
             pulse,
             stop,
+            gone,
             sockets,
             servers,
             ingest,
@@ -199,6 +203,7 @@ impl Daemon {
         let _ = timeout(DRAIN, self.hub.drain()).await;
         self.sockets.close();
         let _ = timeout(FAREWELL, self.sockets.wait()).await;
+        self.gone.cancel();
         self.servers.close();
         let _ = timeout(FAREWELL, self.servers.wait()).await;
     }

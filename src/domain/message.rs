@@ -172,6 +172,9 @@ pub enum ResetReason {
 }
 
 impl ResetReason {
+    pub const ALL: [Self; 5] =
+        [Self::Pruned, Self::Epoch, Self::NotLogged, Self::BadPosition, Self::Unavailable];
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pruned => "pruned",

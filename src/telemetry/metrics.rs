@@ -10,6 +10,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::domain::message::ResetReason;
 use crate::telemetry::vitals::Vitals;
 
 use super::notice::{Mode, Notice, Source, Transport};
@@ -88,6 +89,19 @@ impl Metrics {
         for each in Mode::ALL {
             mode.with_label_values(&[each.name()]).set(0);
         }
+        let resumed = make.counters(
+            "resumes",
+            "Subscriptions that asked for something of the past.",
+            "outcome",
+        );
+        for outcome in std::iter::once(RECOVERED).chain(ResetReason::ALL.map(ResetReason::as_str)) {
+            resumed.with_label_values(&[outcome]);
+        }
+        let function_up = make.gauge(
+            "authorize_function_up",
+            "0 if the last question to authorize.function went unanswered.",
+        );
+        function_up.set(1);
         Self {
             refusals: Refusals::of_counters(&refused),
             connections,
@@ -96,7 +110,7 @@ impl Metrics {
             read_age: make.ages("event_read_age_seconds", "From the capture of an event to its arrival in the daemon, for the newest of each batch."),
             delivered: make.counter("deliveries", "Events written or queued for a subscriber."),
             delivery_age: make.ages("event_delivery_age_seconds", "From the capture of an event to its write to the sockets, for the newest of each batch."),
-            resumed: make.counters("resumes", "Subscriptions that asked for something of the past.", "outcome"),
+            resumed,
             lagged: make.counter("lagged", "Times a socket was too slow and was caught up."),
             given_up: make.counter("given_up", "Sockets closed because they took nothing for too long."),
             listening: make.gauge("listening", "1 while the daemon listens to the database and follows the log."),
@@ -107,10 +121,10 @@ impl Metrics {
             payloads_ignored: make.counter("notifications_ignored", "Notifications that were not signed, or meant nothing."),
             history_failures: make.counter("history_failures", "Times the log could not be read for a client that came back."),
             log_bytes: make.gauge("log_bytes", "Size of the event log, as the last round of retention of this node found it."),
-            log_floor_age: make.seconds("log_floor_age_seconds", "How long ago the oldest event that is kept for sure was captured, at most."),
+            log_floor_age: make.seconds("log_floor_age_seconds", "How long ago the oldest event that is still in the log was captured."),
             log_parts_removed: make.counter("log_parts_removed", "Parts of the log that this node has emptied."),
             queue_usage: make.seconds("notification_queue_usage_ratio", "How full PostgreSQL's notification queue is, from 0 to 1."),
-            function_up: make.gauge("authorize_function_up", "1 unless the last question to authorize.function went unanswered."),
+            function_up,
             vitals: [
                 make.gauge("subscribers", "Connections that the hub knows."),
                 make.gauge("subscriptions", "Subscriptions in force."),
@@ -222,6 +236,9 @@ impl Maker {
         metric
     }
 }
+
+/// The outcome of a resume that found everything; the others are the reasons of a reset.
+pub const RECOVERED: &str = "recovered";
 
 /// Seconds.
 const AGES: [f64; 13] =

@@ -15,11 +15,7 @@ struct Metrics(HashMap<String, String>);
 
 impl Metrics {
     async fn of(address: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = b"GET /metrics HTTP/1.1\r\nhost: rowcast\r\nconnection: close\r\n\r\n";
-        stream.write_all(request).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        let answer = ask(address, "/metrics").await.unwrap();
         assert!(answer.contains("content-type: text/plain; version=0.0.4"), "{answer}");
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         let series = body.lines().filter(|line| line.starts_with("rowcast_")).map(|line| {
@@ -118,13 +114,41 @@ async fn with_a_private_address_nothing_is_told_on_the_public_one() {
     let settings = format!("{OPEN}\nserver.private_listen = \"{private}\"");
     let world = World::with(&settings).await;
     for path in ["/metrics", "/readyz", "/healthz"] {
-        let mut stream = TcpStream::connect(world.daemon.address()).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
+        let answer = ask(world.daemon.address(), path).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
     }
     assert_eq!(Metrics::of(private).await.get("rowcast_listening"), 1);
     world.daemon.stop().await;
+}
+
+/// Who asks whether to send clients here is told that they are on their way out.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_private_address_says_draining_until_everybody_has_left() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let private = free.local_addr().unwrap();
+    drop(free);
+    let settings = format!("{OPEN}\nserver.private_listen = \"{private}\"");
+    let world = World::with(&settings).await;
+    // Its socket is held open, and it never answers a close.
+    let lingering = world.client("ana").await;
+    let stopping = tokio::spawn(world.daemon.stop());
+    loop {
+        let answer = ask(private, "/readyz").await.expect("it is there until the end");
+        if answer.contains("draining") {
+            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+            break;
+        }
+    }
+    stopping.await.unwrap();
+    drop(lingering);
+    assert!(ask(private, "/readyz").await.is_err());
+}
+
+async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }

@@ -10,6 +10,7 @@ use crate::domain::message::{Reference, ResetReason, ServerMessage};
 use crate::domain::past::Start;
 use crate::domain::rights::Version;
 use crate::domain::routes::SubscriberId;
+use crate::telemetry::metrics::RECOVERED;
 use crate::telemetry::notice::Notice;
 
 /// The answer to a subscribe that is still owed.
@@ -91,7 +92,7 @@ impl Shard {
         let Owed { reference, pattern, refused, .. } = owed;
         let recovered = refused.is_none();
         if asked {
-            let outcome = refused.map_or("recovered", ResetReason::as_str);
+            let outcome = refused.map_or(RECOVERED, ResetReason::as_str);
             self.observer.note(&Notice::Resumed(outcome));
         }
         let reset = refused.map(|reason| ServerMessage::Reset { pattern: pattern.clone(), reason });
