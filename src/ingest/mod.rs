@@ -130,7 +130,9 @@ impl Ingest {
         migrations::check(&client).await?;
         let identity = Identity::read(&client, self.epoch_policy).await.map_err(ReadError::from)?;
         let identity = Arc::new(identity);
-        Ok((EventLog::new(client, Arc::clone(&identity)).await?, identity))
+        let log = EventLog::new(client, Arc::clone(&identity)).await?;
+        log.check_own().await?;
+        Ok((log, identity))
     }
 
     /// A primary that was cut off and replaced still answers; nothing committed there is of any worth.

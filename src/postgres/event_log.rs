@@ -62,6 +62,12 @@ impl EventLog {
         self.session
     }
 
+    /// A dump brings events along whose transactions this server has yet to number: they would seem new for ever.
+    pub async fn check_own(&self) -> Result<(), ReadError> {
+        let is_foreign: bool = self.client.query_one(FOREIGN, &[]).await?.try_get(0)?;
+        if is_foreign { Err(ReadError::Foreign) } else { Ok(()) }
+    }
+
     /// What was over when this reader began.
     pub const fn opened(&self) -> &Arc<Snapshot> {
         &self.opened
@@ -204,6 +210,10 @@ impl Reading<'_> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    #[error(
+        "the log holds events of another server, from a dump: empty it before the daemon starts (truncate rowcast.event)"
+    )]
+    Foreign,
     #[error("reading the event log")]
     Postgres(#[from] tokio_postgres::Error),
     #[error("the server's snapshot")]
@@ -276,6 +286,9 @@ impl<'a> FromSql<'a> for JsonText {
 const PLANS: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off";
 
 const NOW: &str = "select pg_backend_pid(), pg_current_snapshot()::text";
+
+const FOREIGN: &str = "\
+select exists (select from rowcast.event where xid >= pg_snapshot_xmax(pg_current_snapshot()))";
 
 /// Behind the transaction with the newest event that is no longer recent.
 const START: &str = "\

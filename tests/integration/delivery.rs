@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use rowcast::telemetry::refusals::Refused;
 use serde_json::{Value, json};
 
 use crate::harness::World;
@@ -260,6 +261,7 @@ async fn a_client_that_does_not_read_harms_nobody_and_is_caught_up_once_it_reads
     }
     assert_eq!(seen, (0..400).collect::<Vec<_>>());
     assert!(lagged > 0);
+    assert!(world.daemon.observer().refused(Refused::QueueBytes) > 0);
     session.execute("insert into orders (id) values (400)", &[]).await.unwrap();
     assert_eq!(stuck.next().await["row"]["id"], 400);
 }

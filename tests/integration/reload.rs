@@ -1,5 +1,6 @@
 //! A configuration that changes while clients are connected.
 
+use rowcast::telemetry::refusals::Refused;
 use serde_json::json;
 
 use crate::harness::{Client, World};
@@ -47,6 +48,10 @@ async fn what_has_changed_counts_at_once_and_nobody_is_disconnected() {
     assert_eq!(second.ask(json!({ "type": "ping" })).await["type"], "pong");
     assert_eq!(second.ask(json!({ "type": "ping" })).await["code"], "rate_limited");
     assert!(Client::try_connect(address, "", &origin).await.is_err(), "the third of this user");
+    let refused = |what| world.daemon.observer().refused(what);
+    assert_eq!(refused(Refused::Subscriptions), 1);
+    assert_eq!(refused(Refused::Messages), 1);
+    assert_eq!(refused(Refused::ConnectionsPerUser), 1);
     let without_audience = [("authorization", format!("Bearer {}", world.token("ben")))];
     assert!(Client::try_connect(address, "", &without_audience).await.is_err());
     world.daemon.stop().await;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rowcast::postgres::event_log::{EventLog, ReadError};
+use rowcast::postgres::identity::{EpochPolicy, Identity};
 use rowcast::postgres::migrations::{MIGRATIONS, migrate};
 use rowcast::postgres::retention::{Round, maintain};
 use tokio_postgres::Client;
@@ -411,4 +413,24 @@ impl Log {
         let above = "select count(*) from rowcast.floor where xid > pg_snapshot_xmin(pg_current_snapshot())";
         assert_eq!(self.number(above).await, 0);
     }
+}
+
+/// What a dump brings from a server that was further on would be new with every read.
+#[tokio::test]
+async fn events_of_another_server_are_noticed_before_anything_is_read() {
+    let db = Database::migrated().await;
+    let check = async || {
+        let client = db.client().await;
+        let identity = Identity::read(&client, EpochPolicy::Strict).await.unwrap();
+        EventLog::new(client, Arc::new(identity)).await.unwrap().check_own().await
+    };
+    db.batch_execute("select rowcast.emit('a', 'own')").await;
+    check().await.unwrap();
+    db.batch_execute(
+        "insert into rowcast.event (op, channels, xid) values ('x', '{a}', '9999999999')",
+    )
+    .await;
+    assert!(matches!(check().await, Err(ReadError::Foreign)));
+    db.batch_execute("truncate rowcast.event").await;
+    check().await.unwrap();
 }
