@@ -23,7 +23,7 @@ use crate::domain::message::SystemEvent;
 use crate::domain::position::Position;
 use crate::domain::template::Template;
 use crate::hub::Hub;
-use crate::lifecycle::{Health, Pulse};
+use crate::lifecycle::{Health, Pulse, Told};
 use crate::postgres::connect::{ConnectError, Target};
 use crate::postgres::event_log::{EventLog, ReadError};
 use crate::postgres::identity::{Epoch, EpochPolicy, Identity};
@@ -159,7 +159,7 @@ impl Ingest {
 
     async fn ready(&self) {
         let before = self.health.send_replace(Health::Ready);
-        let again = matches!(before, Health::Degraded(_));
+        let again = matches!(before, Health::Degraded(..));
         self.observer.note(&Notice::Following { again });
         if again {
             self.hub.announce(SystemEvent::Recovered).await;
@@ -172,11 +172,12 @@ impl Ingest {
             self.health.send_replace(Health::Refused(cause));
             return;
         }
-        let before = self.health.send_replace(Health::Degraded(cause.clone()));
+        let health = Health::Degraded(cause.clone(), error.told());
+        let before = self.health.send_replace(health.clone());
         if before.is_ready() {
             self.hub.announce(SystemEvent::Degraded).await;
         }
-        if before != Health::Degraded(cause.clone()) {
+        if before != health {
             self.observer.note(&Notice::Lost(&cause));
         }
     }
@@ -212,6 +213,13 @@ enum IngestError {
 }
 
 impl IngestError {
+    const fn told(&self) -> Told {
+        match self {
+            Self::Schema(_) | Self::Read(ReadError::Foreign) => Told::Schema,
+            _ => Told::Away,
+        }
+    }
+
     /// Waiting will not mend it.
     const fn is_hopeless(&self) -> bool {
         matches!(self, Self::Listen(ListenError::Deaf(_)))

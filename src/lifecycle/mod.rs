@@ -24,12 +24,30 @@ pub enum Health {
     /// The first connection to the database is being made.
     Starting,
     Ready,
-    /// The database is away; why.
-    Degraded(String),
+    /// The database is away, or is not as this program needs it; why.
+    Degraded(String, Told),
     /// It can't be followed as things are set up; why.
     Refused(String),
     /// Somebody asked the daemon to stop.
     Draining,
+}
+
+/// What strangers may know of a trouble, which may name servers and users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Away,
+    Schema,
+}
+
+impl Told {
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Away => "the database is away",
+            Self::Schema => {
+                "the schema rowcast is not what this program needs: run rowcast migrate, or the program that fits it"
+            }
+        }
+    }
 }
 
 impl Health {

@@ -17,7 +17,7 @@ pub fn status(health: &Health, vitals: Vitals, database: &str) -> String {
     let text = match health {
         Health::Starting => format!("connecting to {database}"),
         Health::Ready => format!("following {database}; {clients}; {}", events(vitals.last_event)),
-        Health::Degraded(why) => format!("waiting for {database}; {clients}; {why}"),
+        Health::Degraded(why, _) => format!("waiting for {database}; {clients}; {why}"),
         Health::Refused(why) => format!("cannot follow {database}: {why}"),
         Health::Draining => format!("stopping; {clients} left"),
     };
@@ -46,6 +46,7 @@ const LONGEST: usize = 300;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lifecycle::Told;
 
     #[test]
     fn it_says_what_a_person_wants_to_know() {
@@ -57,7 +58,7 @@ mod tests {
             "following rowcast@db:5432/app; 1234 clients; last event 3s ago"
         );
         assert_eq!(
-            line(&Health::Degraded("the server\nno longer answers".into())),
+            line(&Health::Degraded("the server\nno longer answers".into(), Told::Away)),
             "waiting for rowcast@db:5432/app; 1234 clients; the server no longer answers"
         );
         assert_eq!(line(&Health::Draining), "stopping; 1234 clients left");

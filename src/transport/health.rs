@@ -12,7 +12,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::{Reply, Response};
 
 use crate::hub::Hub;
-use crate::lifecycle::Health;
+use crate::lifecycle::{Health, Told};
 use crate::telemetry::metrics::Observer;
 
 /// What the operator's routes stand on.
@@ -40,15 +40,18 @@ fn in_text_format(metrics: String) -> Response {
     warp::reply::with_header(metrics, CONTENT_TYPE, prometheus::TEXT_FORMAT).into_response()
 }
 
+fn degraded(told: Told) -> (StatusCode, serde_json::Value) {
+    let body = json!({ "status": "degraded", "reason": told.text() });
+    (StatusCode::SERVICE_UNAVAILABLE, body)
+}
+
 fn readiness(health: &Health) -> Response {
     let (status, body) = match health {
         Health::Ready => (StatusCode::OK, json!({ "status": "ready" })),
         Health::Starting => (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "starting" })),
-        Health::Degraded(_) | Health::Refused(_) => {
-            // The cause may name servers and users; it is in the log.
-            let reason = "the database is away";
-            (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "degraded", "reason": reason }))
-        }
+        // The cause may name servers and users; it is in the log.
+        Health::Degraded(_, told) => degraded(*told),
+        Health::Refused(_) => degraded(Told::Away),
         Health::Draining => (StatusCode::SERVICE_UNAVAILABLE, json!({ "status": "draining" })),
     };
     warp::reply::with_status(warp::reply::json(&body), status).into_response()

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use rowcast::app::Daemon;
+use rowcast::postgres::migrations::migrate;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, sleep};
 
-use crate::harness::{OPEN, World};
+use crate::harness::{Database, OPEN, World};
 
 /// Each series and its value.
 struct Metrics(HashMap<String, String>);
@@ -151,4 +153,20 @@ async fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     Ok(answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_asks_is_told_that_the_schema_is_missing_and_the_daemon_goes_on_once_it_is_there() {
+    let db = Database::empty().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let private = free.local_addr().unwrap();
+    drop(free);
+    let settings = format!("{OPEN}\nserver.private_listen = \"{private}\"");
+    let config = World::config(db.url(), &settings);
+    let starting = tokio::spawn(async move { Daemon::start(&config, None).await });
+    while !ask(private, "/readyz").await.is_ok_and(|answer| answer.contains("rowcast migrate")) {
+        sleep(Duration::from_millis(20)).await;
+    }
+    migrate(&mut db.client().await).await.unwrap();
+    starting.await.unwrap().unwrap().stop().await;
 }
