@@ -62,6 +62,11 @@ pub(super) fn accept_limits(config: &Config) -> Limits {
     Limits { connections, farewells: FAREWELLS, header_timeout: HEADER_TIMEOUT, drain: FAREWELL }
 }
 
+/// How many a reload allows.
+pub(super) fn connections(config: &Config) -> usize {
+    accept_limits(config).connections
+}
+
 /// Out of what is reserved.
 pub(super) fn private_limits(public: Limits) -> Limits {
     Limits { connections: 24, farewells: 4, ..public }

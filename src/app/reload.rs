@@ -37,6 +37,8 @@ impl Daemon {
         *issuer = tokio::spawn(services.admission.keep_fresh());
         current.store(Arc::new(origins));
         gate.set_rules(options::rules(config));
+        gate.set_connections(options::connections(config));
+        self.hub.set_queue_bytes(options::hub_options(config).queue_bytes).await;
         services.seats.set_most(config.limits.connections_per_user);
         services.options.store(Arc::new(options::session_options(config)));
         services.share.store(Arc::new(Share::new(options::messages_per_minute(config))));

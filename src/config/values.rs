@@ -21,19 +21,14 @@ pub fn need_restart(old: &Config, new: &Config) -> Vec<String> {
 }
 
 /// Sections and keys that a reload applies.
-const RELOADED: [&str; 13] = [
+const RELOADED: [&str; 8] = [
     "auth.",
     "key",
     "policy",
     "server.allowed_origins",
     "server.trusted_proxies",
     "server.proxy_protocol",
-    "limits.connections_per_address",
-    "limits.connections_per_user",
-    "limits.connect_attempts_per_minute",
-    "limits.messages_per_minute",
-    "limits.subscriptions_per_connection",
-    "limits.message_bytes",
+    "limits.",
     "telemetry.log_filter",
 ];
 
@@ -74,9 +69,9 @@ mod tests {
         new.limits.messages_per_minute += 1;
         new.auth.anonymous = true;
         assert_eq!(need_restart(&old, &new), Vec::<String>::new());
-        new.limits.connections += 1;
+        new.server.shards += 1;
         new.database.pool_size += 1;
-        assert_eq!(need_restart(&old, &new), ["database.pool_size", "limits.connections"]);
+        assert_eq!(need_restart(&old, &new), ["database.pool_size", "server.shards"]);
     }
 
     #[test]

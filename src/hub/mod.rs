@@ -133,6 +133,11 @@ impl Hub {
         self.observer.note(&Notice::RightsChanged);
     }
 
+    /// What may wait for each socket that joins from now on.
+    pub async fn set_queue_bytes(&self, most: usize) {
+        self.tell(|| Command::SetQueueBytes(most)).await;
+    }
+
     /// Tells every session.
     pub async fn announce(&self, event: SystemEvent) {
         self.tell(|| Command::Announce(event)).await;

@@ -107,6 +107,7 @@ pub enum Command {
         reason: Option<ResetReason>,
     },
     ResetUnlogged(Arc<[Template]>),
+    SetQueueBytes(usize),
     Announce(SystemEvent),
     /// How it is; answered in turn, so that the answer shows that the queue moves.
     Ask {
@@ -288,6 +289,7 @@ impl Shard {
                 let concerns = |pattern: &Pattern| templates.iter().any(|t| t.may_reach(pattern));
                 self.reset(ResetReason::NotLogged, concerns);
             }
+            Command::SetQueueBytes(most) => self.options.queue_bytes = most,
             Command::Announce(event) => self.announce(event),
             // Whoever asked may be gone.
             Command::Ask { reply } => drop(reply.send(self.vitals())),

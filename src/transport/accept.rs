@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,7 +27,7 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::descriptors::{self, Spare};
-use super::gate::{AddressSeat, COME_BACK, Entry, Gate};
+use super::gate::{AddressSeat, COME_BACK, Entry, Gate, Place};
 use super::proxy_header::{self, BadHeader};
 use super::refusal::Refusal;
 use crate::telemetry::refusals::Refused;
@@ -52,7 +52,7 @@ pub struct Peer(pub SocketAddr);
 /// dropped, so whoever takes over the socket keeps the seat beside it.
 #[derive(Clone, Debug)]
 pub struct Seat {
-    _permit: Arc<OwnedSemaphorePermit>,
+    _place: Arc<Place>,
     address: Option<Arc<AddressSeat>>,
 }
 
@@ -123,7 +123,6 @@ struct Door {
     http: http1::Builder,
     routes: BoxedFilter<(Response,)>,
     gate: Arc<Gate>,
-    seats: Arc<Semaphore>,
     farewells: Arc<Semaphore>,
     header_timeout: Duration,
     drain: Duration,
@@ -138,6 +137,7 @@ impl Door {
         gate: Arc<Gate>,
         stop: CancellationToken,
     ) -> Self {
+        gate.set_connections(limits.connections);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.header_timeout)
@@ -146,7 +146,6 @@ impl Door {
             http,
             routes,
             gate,
-            seats: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             farewells: Arc::new(Semaphore::new(limits.farewells)),
             header_timeout: limits.header_timeout,
             drain: limits.drain,
@@ -171,9 +170,9 @@ impl Door {
     }
 
     fn seat(&self, peer: SocketAddr) -> Result<Seat, Refusal> {
-        match Arc::clone(&self.seats).try_acquire_owned() {
-            Ok(permit) => Ok(Seat { _permit: Arc::new(permit), address: None }),
-            Err(_) => Err(self.gate.refuse(Refused::Connections, no_room(), peer.ip())),
+        match self.gate.place() {
+            Ok(place) => Ok(Seat { _place: Arc::new(place), address: None }),
+            Err(_full) => Err(self.gate.refuse(Refused::Connections, no_room(), peer.ip())),
         }
     }
 

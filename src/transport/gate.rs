@@ -15,7 +15,7 @@ use http::HeaderMap;
 use super::proxies::{Proxies, one_client};
 use super::proxy_header::BadHeader;
 use super::refusal::Refusal;
-use crate::session::{Seat, Seats, Share};
+use crate::session::{Full, Seat, Seats, Share};
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
 use crate::telemetry::refusals::Refused;
@@ -35,6 +35,8 @@ pub struct Rules {
 /// One for all that is served on an address.
 pub struct Gate {
     rules: ArcSwap<Rules>,
+    /// Of everybody together.
+    crowd: Seats<()>,
     seats: Seats<IpAddr>,
     attempts: ArcSwap<Share<IpAddr>>,
     observer: Observer,
@@ -43,6 +45,9 @@ pub struct Gate {
 }
 
 pub type AddressSeat = Seat<IpAddr>;
+
+/// One of all the connections that there may be.
+pub type Place = Seat<()>;
 
 /// What is to happen with a new connection before anything of it is read.
 #[derive(Debug)]
@@ -58,7 +63,17 @@ impl Gate {
         let seats = Seats::new(rules.connections_per_address);
         let attempts = ArcSwap::from_pointee(Share::new(rules.attempts_per_minute));
         let warnings = RateLimiter::direct(Quota::per_minute(WARNINGS_PER_MINUTE));
-        Self { rules: ArcSwap::from_pointee(rules), seats, attempts, observer, warnings }
+        let crowd = Seats::new(usize::MAX);
+        Self { rules: ArcSwap::from_pointee(rules), crowd, seats, attempts, observer, warnings }
+    }
+
+    /// So many in all, from the next connection on.
+    pub fn set_connections(&self, most: usize) {
+        self.crowd.set_most(most);
+    }
+
+    pub fn place(&self) -> Result<Place, Full> {
+        self.crowd.take(())
     }
 
     /// From the next connection on.
