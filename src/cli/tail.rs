@@ -1,10 +1,14 @@
 //! `rowcast tail`: follow channels in the terminal, as any client of the daemon would.
+//!
+//! In: channels, a place to begin. Out: one JSON object an event. Invariant: over lost connections and restarts each
+//! event is printed once.
 
 use std::time::{Duration, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{self, Message};
@@ -12,6 +16,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Failure, Settings, print, tell};
 use crate::auth::{Minter, Request};
+use crate::domain::channel::{Channel, Pattern};
 
 /// Follow channels in the terminal, one JSON object a line
 #[derive(Debug, clap::Args)]
@@ -43,27 +48,102 @@ pub struct Args {
 }
 
 pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
-    let (url, token) = destination(&args, settings)?;
-    let mut socket = connect(&url, token.as_deref()).await?;
+    let mut places: Vec<Place> = Vec::new();
     for channel in &args.channels {
-        let request = json!({
-            "type": "subscribe", "ref": channel, "channel": channel, "after": args.after,
-        });
-        socket.send(Message::text(request.to_string())).await?;
+        let pattern = Pattern::parse(channel)?;
+        places.push(Place { pattern, after: args.after.clone() });
     }
+    tokio::select! {
+        ended = keep_following(&args, settings, &mut places) => ended,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+/// What is followed, and behind which event it goes on.
+struct Place {
+    pattern: Pattern,
+    after: Option<String>,
+}
+
+/// Comes back as any client should, until the daemon says that this is of no use.
+async fn keep_following(
+    args: &Args,
+    settings: &Settings,
+    places: &mut [Place],
+) -> Result<(), Failure> {
+    let (url, token) = destination(args, settings)?;
+    let mut socket = connect(&url, token.as_deref()).await?;
     loop {
-        let message = tokio::select! {
-            message = socket.next() => message,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+        let wait = follow(&mut socket, places).await?;
+        tell("the connection is gone; coming back");
+        sleep(wait).await;
+        let mut pause = FIRST_PAUSE;
+        socket = loop {
+            // A token that was signed here is signed anew.
+            let (url, token) = destination(args, settings)?;
+            match connect(&url, token.as_deref()).await {
+                Ok(socket) => break socket,
+                Err(failure) if failure.message() == REFUSED => return Err(failure),
+                Err(_) => sleep(pause).await,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         };
-        match message {
-            Some(Ok(Message::Text(text))) => show(&text)?,
-            Some(Ok(Message::Close(frame))) => return Err(closed(frame)),
-            Some(Ok(_)) => {}
-            Some(Err(error)) => return Err(error.into()),
-            None => return Err(closed(None)),
+    }
+}
+
+/// Until the connection is gone; how long to wait before the next one.
+async fn follow(socket: &mut Socket, places: &mut [Place]) -> Result<Duration, Failure> {
+    for Place { pattern, after } in &*places {
+        let channel = pattern.to_string();
+        let request =
+            json!({ "type": "subscribe", "ref": channel, "channel": channel, "after": after });
+        if socket.send(Message::text(request.to_string())).await.is_err() {
+            return Ok(FIRST_PAUSE);
         }
     }
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) => {
+                show(&text)?;
+                note_place(&text, places)?;
+            }
+            Some(Ok(Message::Close(Some(frame)))) => return comes_back(&frame),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return Ok(FIRST_PAUSE),
+        }
+    }
+}
+
+/// Protocol section 9: the range of the code says what to do.
+fn comes_back(frame: &CloseFrame) -> Result<Duration, Failure> {
+    let code = u16::from(frame.code);
+    if !matches!(code, 1000 | 1001 | 1006 | 1012 | 1013 | 4400..=4499) {
+        return Err(Failure::new(format!("closed by the daemon: {code} {}", frame.reason)));
+    }
+    let wait = frame.reason.rsplit_once("retry_after_ms=").and_then(|(_, ms)| ms.parse().ok());
+    Ok(wait.map_or(FIRST_PAUSE, Duration::from_millis))
+}
+
+/// Where each subscription would go on.
+fn note_place(text: &str, places: &mut [Place]) -> Result<(), Failure> {
+    let message: Value = serde_json::from_str(text)?;
+    let id = match message["type"].as_str() {
+        Some("change" | "broadcast") => &message["id"],
+        Some("ok") if message["replayed"] == 0 => &message["position"],
+        _ => return Ok(()),
+    };
+    let (Some(id), Some(channel)) = (id.as_str(), message["channel"].as_str()) else {
+        return Ok(());
+    };
+    let (of, channel) = (Pattern::parse(channel).ok(), Channel::parse(channel).ok());
+    for place in places {
+        if of.as_ref() == Some(&place.pattern)
+            || channel.as_ref().is_some_and(|channel| place.pattern.covers(channel))
+        {
+            place.after = Some(id.to_owned());
+        }
+    }
+    Ok(())
 }
 
 /// The configuration is needed only for what the arguments leave open.
@@ -95,7 +175,7 @@ async fn connect(url: &str, token: Option<&str>) -> Result<Socket, Failure> {
     match tokio_tungstenite::connect_async(request).await {
         Ok((socket, _)) => Ok(socket),
         Err(tungstenite::Error::Http(answer)) if answer.status() == 401 => {
-            Err(Failure::new("the daemon refused the token")
+            Err(Failure::new(REFUSED)
                 .next("its log says why; `rowcast token` signs one with the configured secret"))
         }
         Err(error) => Err(Failure::from(error).next(format!("is the daemon running at {url}?"))),
@@ -124,14 +204,11 @@ fn show(text: &str) -> Result<(), Failure> {
     }
 }
 
-fn closed(frame: Option<CloseFrame>) -> Failure {
-    match frame {
-        Some(frame) => {
-            Failure::new(format!("closed by the daemon: {} {}", frame.code, frame.reason))
-        }
-        None => Failure::new("the connection is gone"),
-    }
-}
+const REFUSED: &str = "the daemon refused the token";
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 const TOKEN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 

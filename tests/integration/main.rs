@@ -27,6 +27,7 @@ mod resume;
 mod retention;
 mod rights;
 mod scratch;
+mod tail;
 mod tls;
 mod tokens;
 mod trigger_files;
