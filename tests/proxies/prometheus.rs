@@ -60,6 +60,7 @@ async fn every_panel_has_something_to_show_and_every_rule_is_well() {
     let world = World::with(OPEN).await;
     let mut client = world.subscriber("ana", &["a"]).await;
     let (address, _running, _folder) = start(world.daemon.address());
+    until_ready(address).await;
     let dashboard = fs::read_to_string(here("contrib/grafana-dashboard.json")).unwrap();
     let dashboard: Value = serde_json::from_str(&dashboard).unwrap();
     let panels = dashboard["panels"].as_array().unwrap().iter();
@@ -114,6 +115,15 @@ fn start(target: SocketAddr) -> (SocketAddr, Running, tempfile::TempDir) {
         .stderr(Stdio::null());
     let running = Running::start(&mut command, address);
     (address, running, folder)
+}
+
+/// It listens before it has opened its store, and answers 503 until then.
+async fn until_ready(prometheus: SocketAddr) {
+    let deadline = Instant::now() + DEADLINE;
+    while !get(prometheus, "/-/ready").await.is_some_and(|answer| answer.contains(" 200 ")) {
+        assert!(Instant::now() < deadline, "Prometheus never gets ready");
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// What Grafana would ask.
