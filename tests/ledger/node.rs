@@ -24,7 +24,8 @@ impl Node {
         let text = format!(
             "database.url = \"{url}\"\nserver.listen = \"{address}\"\n\
              policy = [{{ channel = \"*\", allow = [\"subscribe\"] }}]\n\
-             limits.connect_attempts_per_minute = 100000\nlimits.messages_per_minute = 100000\n{settings}\n"
+             limits.connect_attempts_per_minute = 100000\nlimits.messages_per_minute = 100000\n\
+             limits.connections_per_user = 100000\n{settings}\n"
         );
         std::fs::write(&config, text).expect("the folder can be written to");
         Self { config, log: folder.join(format!("{name}.log")), address, process: None }

@@ -58,7 +58,8 @@ impl Node {
             "server.listen = \"127.0.0.1:1\"\ndatabase.url_file = \"database-url\"\n\
              auth.secret_file = \"jwt-secret\"\n\
              policy = [{{ channel = \"*\", allow = [\"subscribe\"] }}]\n\
-             limits.messages_per_minute = 100000\n{settings}\n"
+             limits.messages_per_minute = 100000\n\
+             limits.connections_per_user = 100000\n{settings}\n"
         );
         write(folder.join("config.toml"), &text);
         let notify = UnixDatagram::bind(folder.join("notify")).expect("a socket");
