@@ -25,7 +25,8 @@ pub struct Access {
     rights: Arc<Rights>,
 }
 
-/// What was decided, and at which version of rights.
+/// What was decided, and the version of rights at which it was asked: whoever uses it holds back what a later change
+/// concerns, until that is judged too.
 pub struct Judgement {
     pub verdicts: Vec<(Pattern, Verdict)>,
     pub version: Version,
@@ -55,23 +56,12 @@ impl Access {
         patterns: Vec<Pattern>,
         action: Action,
     ) -> Judgement {
-        let user = principal.user.as_deref();
-        for _ in 0..ATTEMPTS {
-            let version = self.rights.version();
-            let verdicts = self.judge_once(principal, &patterns, action, version).await;
-            if !self.rights.changed_since(user, version) {
-                return Judgement {
-                    verdicts: patterns.into_iter().zip(verdicts).collect(),
-                    version,
-                };
-            }
-        }
-        let undecided = |pattern| (pattern, Verdict::Undecided);
         let version = self.rights.version();
-        Judgement { verdicts: patterns.into_iter().map(undecided).collect(), version }
+        let verdicts = self.verdicts(principal, &patterns, action, version).await;
+        Judgement { verdicts: patterns.into_iter().zip(verdicts).collect(), version }
     }
 
-    async fn judge_once(
+    async fn verdicts(
         &self,
         principal: &Principal,
         patterns: &[Pattern],
@@ -111,6 +101,3 @@ fn before(
         Err(Denial) => Some(Verdict::Forbidden),
     }
 }
-
-/// Rights that change this often while a question is asked cannot be told.
-const ATTEMPTS: usize = 10;

@@ -118,6 +118,12 @@ async fn a_member_who_is_removed_gets_nothing_that_was_committed_afterwards() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_loses_an_event_while_everybody_is_judged_again() {
     let world = workspaces().await;
+    // Each judgement is overtaken by the next change.
+    let slow = "alter function app.may_listen rename to may_listen_at_once;
+         create function app.may_listen(claims jsonb, channel text, action text) returns boolean
+         language plpgsql security definer as
+         $$ begin perform pg_sleep(0.005); return app.may_listen_at_once(claims, channel, action); end $$";
+    world.sql(slow).await;
     let mut olga = world.subscriber("olga", &["workspace:9:documents"]).await;
     let writer = world.db.client().await;
     for id in 0..200 {
