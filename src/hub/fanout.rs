@@ -1,11 +1,12 @@
 //! One event on its way to the subscribers of one channel.
 //!
-//! In: an event, a channel. Out: frames. Invariant: encoded at most once a wire, however many get it.
+//! In: an event, a channel. Out: frames. Invariant: encoded at most once a wire, however many get it, and not at all
+//! for nobody.
 
-use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
 
+use super::burst::{Burst, FrameNumber};
 use crate::domain::channel::Channel;
 use crate::domain::event::{Event, Logged};
 use crate::domain::position::Position;
@@ -15,18 +16,27 @@ use crate::protocol::{WIRES, Wire};
 pub(super) struct Frames<'a> {
     event: &'a Event,
     channel: &'a Channel,
-    encoded: [Option<Bytes>; WIRES],
+    run: Option<&'a Position>,
+    live: Option<Arc<Delivery>>,
+    encoded: [Option<FrameNumber>; WIRES],
 }
 
 impl<'a> Frames<'a> {
-    pub(super) const fn new(event: &'a Event, channel: &'a Channel) -> Self {
-        Self { event, channel, encoded: [const { None }; WIRES] }
+    /// `run` is where in the log the event is, if it is there.
+    pub(super) const fn new(
+        event: &'a Event,
+        channel: &'a Channel,
+        run: Option<&'a Position>,
+    ) -> Self {
+        Self { event, channel, run, live: None, encoded: [None; WIRES] }
     }
 
-    pub(super) fn frame(&mut self, wire: &dyn Wire) -> Bytes {
-        self.encoded[wire.slot()]
-            .get_or_insert_with(|| wire.change(self.event, &self.event.token, self.channel))
-            .clone()
+    pub(super) fn frame(&mut self, wire: &dyn Wire, burst: &mut Burst) -> FrameNumber {
+        let Self { event, channel, run, live, encoded } = self;
+        *encoded[wire.slot()].get_or_insert_with(|| {
+            let live = live.get_or_insert_with(|| Delivery::new(event, channel, *run));
+            burst.add(wire.change(event, &event.token, channel), Arc::clone(live))
+        })
     }
 }
 

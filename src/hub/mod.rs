@@ -4,6 +4,7 @@
 //! asked before a batch came is in force when the batch is delivered, because both pass one queue: each socket
 //! belongs to one shard, and every shard gets every batch, in the same order.
 
+mod burst;
 mod fanout;
 mod outbox;
 mod past;

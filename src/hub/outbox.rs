@@ -2,7 +2,7 @@
 //!
 //! In: frames, shared with every other subscriber of the event. Out: writes of everything queued at once.
 //! Invariant: bytes of a frame that was begun are always followed by its rest, and of an event that comes in several
-//! frames either all are dropped or none.
+//! frames either all are dropped or none; what the socket did not take outlives the burst that it came with.
 
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
@@ -11,10 +11,13 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Sink;
+use super::burst::{Burst, FrameNumber, Trail};
 use super::fanout::Delivery;
 
 #[derive(Debug)]
 pub struct Outbox {
+    /// Frames of this burst that need no place of their own, as nothing is before them.
+    trail: Option<Trail>,
     queue: VecDeque<Queued>,
     bytes: usize,
     limit: usize,
@@ -44,37 +47,45 @@ pub enum Flush {
 
 impl Outbox {
     pub const fn new(limit: usize) -> Self {
-        Self { queue: VecDeque::new(), bytes: 0, limit, begun: false, written: None }
+        let queue = VecDeque::new();
+        Self { trail: None, queue, bytes: 0, limit, begun: false, written: None }
     }
 
     /// Whether a frame of this size is within the limit; one of any size is, where nothing waits.
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.queue.is_empty() || self.bytes + bytes <= self.limit
+    pub fn has_room(&self, bytes: usize, burst: &Burst) -> bool {
+        self.is_empty() || self.bytes(burst) + bytes <= self.limit
     }
 
-    pub const fn bytes(&self) -> usize {
-        self.bytes
+    pub fn bytes(&self, burst: &Burst) -> usize {
+        self.bytes + self.trail.map_or(0, |trail| burst.length(trail))
     }
 
     /// Queues something that is said once.
-    pub fn push(&mut self, frame: Bytes) {
+    pub fn push(&mut self, frame: Bytes, burst: &Burst) {
+        self.settle(burst);
         self.add(Queued { frame, live: None });
     }
 
     /// Queues a live event, which can be dropped.
-    pub(super) fn push_live(&mut self, frame: Bytes, live: Arc<Delivery>) {
-        self.add(Queued { frame, live: Some(live) });
+    pub(super) fn push_live(&mut self, frame: FrameNumber, burst: &mut Burst) {
+        if self.queue.is_empty() {
+            self.trail = Some(burst.follow(self.trail, frame));
+        } else {
+            self.add(Queued::live(burst.frame(frame)));
+        }
     }
 
     /// Drops what is queued, but for the rest of a frame that was begun, and queues this one last frame.
     pub fn replace(&mut self, frame: Bytes) {
+        self.trail = None;
         self.queue.truncate(usize::from(self.begun));
         self.bytes = self.queue.iter().map(|queued| queued.frame.len()).sum();
-        self.push(frame);
+        self.add(Queued { frame, live: None });
     }
 
     /// Drops the live events, in their order, but for one that the socket has a part of.
-    pub(super) fn drop_live(&mut self) -> Vec<Arc<Delivery>> {
+    pub(super) fn drop_live(&mut self, burst: &Burst) -> Vec<Arc<Delivery>> {
+        self.settle(burst);
         let begun = self.queue.front().filter(|_| self.begun).and_then(|first| first.live.as_ref());
         let partly = begun.map_or(self.written, |first| first.event());
         let stays = |at: usize, live: &Delivery| {
@@ -95,29 +106,44 @@ impl Outbox {
         dropped
     }
 
-    /// Since when a live event waits.
+    /// Since when a live event waits that was there before this burst.
     pub fn oldest(&self) -> Option<Instant> {
         self.queue.iter().find_map(|queued| queued.live.as_ref()).map(|live| live.since)
     }
 
-    pub fn flush(&mut self, sink: &dyn Sink) -> Flush {
+    pub fn flush(&mut self, sink: &dyn Sink, burst: &mut Burst) -> Flush {
         let mut took_some = false;
-        while !self.queue.is_empty() {
-            match self.write(sink) {
+        while !self.is_empty() {
+            match self.write(sink, burst) {
                 Ok(0) => return Flush::Broken,
                 Ok(written) => {
                     took_some = true;
-                    self.advance(written);
+                    self.advance(written, burst);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.settle(burst);
                     return Flush::Blocked { took_some };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Flush::Broken,
             }
         }
-        self.queue.shrink_to(KEPT_SLOTS);
         Flush::Empty
+    }
+
+    /// Gives what is left of the burst a place of its own.
+    pub(super) fn settle(&mut self, burst: &Burst) {
+        let mut rest = self.trail.take();
+        while let Some(trail) = rest {
+            let last = Queued::live(burst.last(trail));
+            self.bytes += last.frame.len();
+            self.queue.push_front(last);
+            rest = burst.before(trail);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.trail.is_none() && self.queue.is_empty()
     }
 
     fn add(&mut self, queued: Queued) {
@@ -125,7 +151,10 @@ impl Outbox {
         self.queue.push_back(queued);
     }
 
-    fn write(&self, sink: &dyn Sink) -> io::Result<usize> {
+    fn write(&self, sink: &dyn Sink, burst: &mut Burst) -> io::Result<usize> {
+        if let Some(trail) = self.trail {
+            return sink.try_write(&[IoSlice::new(burst.joined(trail))]);
+        }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.queue.len().min(SLICES);
         for (slice, queued) in slices.iter_mut().zip(&self.queue) {
@@ -134,7 +163,12 @@ impl Outbox {
         sink.try_write(&slices[..count])
     }
 
-    fn advance(&mut self, mut written: usize) {
+    fn advance(&mut self, mut written: usize, burst: &Burst) {
+        if let Some(trail) = self.trail.take_if(|trail| written == burst.length(*trail)) {
+            self.written = burst.last(trail).1.event();
+            return;
+        }
+        self.settle(burst);
         self.bytes -= written;
         while let Some(first) = self.queue.front_mut() {
             if written < first.frame.len() {
@@ -147,15 +181,20 @@ impl Outbox {
             self.written = first.live.as_ref().map_or(self.written, |live| live.event());
             self.queue.pop_front();
         }
+        // What is idle keeps no memory.
+        self.queue = VecDeque::new();
+    }
+}
+
+impl Queued {
+    fn live((frame, live): (&Bytes, &Arc<Delivery>)) -> Self {
+        Self { frame: frame.clone(), live: Some(Arc::clone(live)) }
     }
 }
 
 /// Frames handed to one system call; a call takes at most 1,024 (`IOV_MAX` of Linux), and past a few dozen the
 /// copy outweighs the call.
 const SLICES: usize = 64;
-
-/// Slots that an idle outbox keeps, so that a steady trickle allocates nothing.
-const KEPT_SLOTS: usize = 4;
 
 #[cfg(test)]
 mod tests;

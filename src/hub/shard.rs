@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::Sink;
+use super::burst::Burst;
 use super::outbox::Outbox;
 use super::past::History;
 use super::ring::Ring;
@@ -162,6 +163,8 @@ pub struct Shard {
     share: Share,
     routes: Routes,
     subscribers: Slab<Subscriber>,
+    /// What was routed since the last sweep.
+    burst: Burst,
     /// Subscribers with something to write, each once.
     dirty: Vec<SubscriberId>,
     /// Subscribers whose sockets take no more for now.
@@ -216,6 +219,7 @@ impl Shard {
             history,
             routes: Routes::default(),
             subscribers: Slab::new(),
+            burst: Burst::default(),
             dirty: Vec::new(),
             blocked: IndexSet::new(),
             next_look: Instant::now(),
@@ -240,6 +244,9 @@ impl Shard {
             for command in arrived.drain(..) {
                 self.apply(command);
                 self.pulse.beat();
+                if self.burst.is_large() {
+                    self.sweep().await;
+                }
             }
             self.take_turns();
             self.look_at_blocked();
@@ -339,7 +346,7 @@ impl Shard {
         }
         let mut subscriber = self.subscribers.remove(key.slot);
         if !subscriber.state.is_blocked() {
-            subscriber.outbox.flush(&*subscriber.sink);
+            subscriber.outbox.flush(&*subscriber.sink, &mut self.burst);
         }
         for subscription in &subscriber.subscriptions {
             self.routes.remove(&subscription.pattern, key.slot, subscriber.user.as_ref());

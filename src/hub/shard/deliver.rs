@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::super::fanout::{Delivery, Frames};
+use super::super::fanout::Frames;
 use super::Shard;
 use super::member::Feed;
 use crate::domain::event::{Batch, Event};
@@ -62,18 +62,17 @@ impl Shard {
         let mut overflowed = Vec::new();
         for channel in &event.channels {
             let number = self.next_number();
-            let mut frames = Frames::new(event, channel);
-            let live = Delivery::new(event, channel, run);
-            let (subscribers, dirty) = (&mut self.subscribers, &mut self.dirty);
-            let frames_queued = &mut self.published.frames;
-            self.routes.visit(channel, event.audience.as_deref(), |slot| {
+            let mut frames = Frames::new(event, channel, run);
+            let Self { routes, subscribers, dirty, burst, published, .. } = self;
+            routes.visit(channel, event.audience.as_deref(), |slot| {
                 let subscriber = &mut subscribers[slot];
                 if subscriber.delivery == number || subscriber.state.is_closing() {
                     return;
                 }
                 subscriber.delivery = number;
-                *frames_queued += 1;
-                if !subscriber.push_live(frames.frame(subscriber.wire), &live) {
+                published.frames += 1;
+                let frame = frames.frame(subscriber.wire, burst);
+                if !subscriber.push_live(frame, burst) {
                     overflowed.push(slot);
                 }
                 subscriber.mark(slot, dirty);

@@ -38,7 +38,7 @@ impl Shard {
             clients: all().filter(|subscriber| subscriber.state != State::Closed).count(),
             last_event: self.last_event.map(|at| at.elapsed()),
             subscriptions: all().map(|subscriber| subscriber.subscriptions.len()).sum(),
-            queued_bytes: all().map(|subscriber| subscriber.outbox.bytes()).sum(),
+            queued_bytes: all().map(|subscriber| subscriber.outbox.bytes(&self.burst)).sum(),
             blocked: self.blocked.len(),
             catching_up: self.catching_up,
         }

@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::super::Sink;
+use super::super::burst::{Burst, FrameNumber};
 use super::super::fanout::Delivery;
 use super::super::outbox::Outbox;
 use super::catch_up::CatchUp;
@@ -96,17 +96,19 @@ impl Subscriber {
     }
 
     /// A full outbox is written out first: a burst of one batch is no sign of a slow socket.
-    pub(super) fn has_room(&mut self, bytes: usize) -> bool {
-        if !self.outbox.has_room(bytes) && !self.state.is_blocked() {
-            self.outbox.flush(&*self.sink);
+    pub(super) fn has_room(&mut self, bytes: usize, burst: &mut Burst) -> bool {
+        let has_room = self.outbox.has_room(bytes, burst);
+        if has_room || self.state.is_blocked() {
+            return has_room;
         }
-        self.outbox.has_room(bytes)
+        self.outbox.flush(&*self.sink, burst);
+        self.outbox.has_room(bytes, burst)
     }
 
     /// Queues a live event; whether that was within the bounds.
-    pub(super) fn push_live(&mut self, frame: Bytes, live: &Arc<Delivery>) -> bool {
-        let fits = self.has_room(frame.len());
-        self.outbox.push_live(frame, Arc::clone(live));
+    pub(super) fn push_live(&mut self, frame: FrameNumber, burst: &mut Burst) -> bool {
+        let fits = self.has_room(burst.frame(frame).0.len(), burst);
+        self.outbox.push_live(frame, burst);
         fits
     }
 

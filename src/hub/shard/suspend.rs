@@ -27,7 +27,7 @@ impl Shard {
             return;
         }
         let is_slow = subscriber.state.is_blocked()
-            || subscriber.outbox.flush(&*subscriber.sink) != Flush::Empty;
+            || subscriber.outbox.flush(&*subscriber.sink, &mut self.burst) != Flush::Empty;
         if is_slow {
             // What waits may be dropped later, and the place to read it again from has to be known.
             self.lag(slot);

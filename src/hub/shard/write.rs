@@ -32,10 +32,10 @@ impl Shard {
         if subscriber.state.is_closing() {
             return;
         }
-        if !subscriber.has_room(frame.len()) {
+        if !subscriber.has_room(frame.len(), &mut self.burst) {
             self.lag(slot);
         }
-        if self.subscribers[slot].has_room(frame.len()) {
+        if self.subscribers[slot].has_room(frame.len(), &mut self.burst) {
             self.insist(slot, frame);
         } else {
             self.give_up(slot);
@@ -46,7 +46,7 @@ impl Shard {
     pub(super) fn insist(&mut self, slot: SubscriberId, frame: Bytes) {
         let subscriber = &mut self.subscribers[slot];
         if !subscriber.state.is_closing() {
-            subscriber.outbox.push(frame);
+            subscriber.outbox.push(frame, &self.burst);
             subscriber.mark(slot, &mut self.dirty);
         }
     }
@@ -57,7 +57,7 @@ impl Shard {
         if subscriber.state.is_closing() {
             return;
         }
-        let dropped = subscriber.outbox.drop_live();
+        let dropped = subscriber.outbox.drop_live(&self.burst);
         if !dropped.is_empty() {
             self.observer.note(&Notice::Lagged);
             self.observer.note(&Notice::Refused(Refused::QueueBytes));
@@ -106,8 +106,8 @@ impl Shard {
         }
         // A queue that has no room for it will not drain in time either.
         let frame = subscriber.wire.close(reason);
-        if subscriber.has_room(frame.len()) {
-            subscriber.outbox.push(frame);
+        if subscriber.has_room(frame.len(), &mut self.burst) {
+            subscriber.outbox.push(frame, &self.burst);
         } else {
             subscriber.outbox.replace(frame);
         }
@@ -125,7 +125,7 @@ impl Shard {
             subscriber.outbox.replace(subscriber.wire.close(CloseReason::TooSlow));
         }
         self.observer.note(&Notice::GivenUp);
-        subscriber.outbox.flush(&*subscriber.sink);
+        subscriber.outbox.flush(&*subscriber.sink, &mut self.burst);
         subscriber.sink.abort();
         subscriber.state = State::Closed;
         self.blocked.swap_remove(&slot);
@@ -170,6 +170,7 @@ impl Shard {
         }
         // The emptied list goes back, so that the next sweep allocates nothing.
         self.dirty = dirty;
+        self.burst.clear();
     }
 
     fn flush(&mut self, slot: SubscriberId) {
@@ -177,9 +178,9 @@ impl Shard {
         let Some(subscriber) = self.subscribers.get_mut(slot) else { return };
         subscriber.dirty = false;
         if subscriber.state.is_blocked() || subscriber.state == State::Closed {
-            return;
+            return subscriber.outbox.settle(&self.burst);
         }
-        match subscriber.outbox.flush(&*subscriber.sink) {
+        match subscriber.outbox.flush(&*subscriber.sink, &mut self.burst) {
             Flush::Empty if subscriber.state == State::Closing => {
                 subscriber.sink.finish();
                 subscriber.state = State::Closed;
