@@ -94,6 +94,13 @@ impl Daemon {
         self.child.id()
     }
 
+    /// How often it has written events to a socket, as it counts itself.
+    pub fn writes(&self) -> Outcome<f64> {
+        let metrics = ask(self.address, "/metrics")?;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("rowcast_writes_total "));
+        Ok(line.ok_or("the daemon does not count its writes")?.trim().parse()?)
+    }
+
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -111,14 +118,15 @@ impl Drop for Daemon {
 }
 
 fn is_ready(address: SocketAddr) -> bool {
-    let ask = || {
-        let mut stream = TcpStream::connect(address)?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer)?;
-        Ok::<_, std::io::Error>(&answer == b"HTTP/1.1 200")
-    };
-    ask().unwrap_or(false)
+    ask(address, "/readyz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// Where the daemon is, unless it is named: beside us, as `../bench` builds it.

@@ -31,11 +31,6 @@ fn kib(pid: u32, name: &str) -> Outcome<f64> {
     field(&status, name)
 }
 
-/// How often it called `write` and its kin. `send` is not among them, `writev` is.
-pub fn writes(pid: u32) -> Outcome<f64> {
-    field(&fs::read_to_string(format!("/proc/{pid}/io"))?, "syscw:")
-}
-
 fn field(text: &str, name: &str) -> Outcome<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let word = line.and_then(|rest| rest.split_whitespace().next());

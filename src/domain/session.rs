@@ -13,7 +13,7 @@ use super::message::{
     BadRequest, ClientMessage, ErrorCode, Reference, Refusal, Request, ServerMessage, Subscribe,
 };
 use super::policy::Verdict;
-use super::principal::Principal;
+use super::principal::{Packed, Principal};
 use super::rights::Version;
 
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub enum Effect {
         token: String,
     },
     /// From now on events for this user reach the connection.
-    Identify(Arc<Principal>),
+    Identify(Option<Arc<str>>),
     /// Have the subscription judged, and answer with [`Input::Judged`].
     Authorize {
         reference: Option<Reference>,
@@ -101,7 +101,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct Open {
-    principal: Arc<Principal>,
+    principal: Packed,
     /// When the client is told that its token ends, and when it ends.
     expiry: Option<Expiry>,
 }
@@ -182,7 +182,7 @@ impl Session {
         }
     }
 
-    pub fn principal(&self) -> Option<&Arc<Principal>> {
+    pub const fn principal(&self) -> Option<&Packed> {
         match &self.phase {
             Phase::Open(open) => Some(&open.principal),
             Phase::Waiting(_) | Phase::Closed => None,
@@ -344,9 +344,9 @@ impl Session {
     }
 
     fn identify(&mut self, principal: Principal, now: Now, effects: &mut Vec<Effect>) {
-        let principal = Arc::new(principal);
+        let principal = principal.pack();
         let expiry = self.expiry(&principal, now);
-        effects.push(Effect::Identify(Arc::clone(&principal)));
+        effects.push(Effect::Identify(principal.user.clone()));
         self.phase = Phase::Open(Open { principal, expiry });
     }
 
@@ -388,7 +388,7 @@ impl Session {
         Some(expiry.end.saturating_duration_since(now))
     }
 
-    fn expiry(&self, principal: &Principal, now: Now) -> Option<Expiry> {
+    fn expiry(&self, principal: &Packed, now: Now) -> Option<Expiry> {
         let left = principal.expires_at?.duration_since(now.clock).unwrap_or_default();
         let end = now.instant + left + self.options.leeway;
         Some(Expiry { warn: Some(now.instant + left.saturating_sub(EXPIRY_WARNING)), end })

@@ -111,6 +111,11 @@ impl Outbox {
         self.queue.iter().find_map(|queued| queued.live.as_ref()).map(|live| live.since)
     }
 
+    /// Whether events of this burst are about to be written.
+    pub const fn has_trail(&self) -> bool {
+        self.trail.is_some()
+    }
+
     pub fn flush(&mut self, sink: &dyn Sink, burst: &mut Burst) -> Flush {
         let mut took_some = false;
         while !self.is_empty() {

@@ -196,10 +196,11 @@ pub struct Shard {
     pulse: Pulse,
 }
 
-/// Frames queued for subscribers, and when the newest of their events was captured.
+/// Frames queued for subscribers, in how many writes they went, and when the newest of their events was captured.
 #[derive(Default)]
 pub(super) struct Published {
     frames: usize,
+    writes: usize,
     captured: Option<SystemTime>,
 }
 
@@ -384,10 +385,10 @@ impl Shard {
     }
 
     fn note_delivered(&mut self) {
-        let Published { frames, captured } = std::mem::take(&mut self.published);
+        let Published { frames, writes, captured } = std::mem::take(&mut self.published);
         if frames > 0 {
             let age = captured.and_then(|at| SystemTime::now().duration_since(at).ok());
-            self.observer.note(&Notice::Delivered { frames, age });
+            self.observer.note(&Notice::Delivered { frames, writes, age });
         }
     }
 

@@ -20,7 +20,7 @@ use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::message::{ErrorCode, Refusal, ServerMessage};
 use crate::domain::policy::Action;
-use crate::domain::principal::Principal;
+use crate::domain::principal::{Packed, Principal};
 use crate::domain::rights::Version;
 use crate::domain::session::{Effect, Input, Now, Options, Session};
 use crate::history::LogHistory;
@@ -125,7 +125,7 @@ impl Connection {
         let since = std::mem::replace(&mut self.reviewed, version);
         let Some(principal) = self.session.principal() else { return };
         if self.services.rights.changed_since(principal.user.as_deref(), since) {
-            let is_revoked = self.services.admission.is_revoked(principal);
+            let is_revoked = self.services.admission.is_revoked(&principal.unpack());
             self.input(Input::RightsChanged { is_revoked }).await;
         }
     }
@@ -207,7 +207,7 @@ impl Connection {
                 self.send(&message).await;
             }
             Effect::Ping => self.subscriber.send(self.wire.ping()).await,
-            Effect::Identify(principal) => self.subscriber.identify(principal.user.clone()).await,
+            Effect::Identify(user) => self.subscriber.identify(user).await,
             Effect::Subscribe { reference, subscribe, judged } => {
                 let past = Past {
                     after: subscribe.after.map(|id| self.after(&id)),
@@ -265,7 +265,7 @@ impl Connection {
     }
 
     async fn judge(&self, patterns: Vec<Pattern>) -> Judgement {
-        let principal = self.session.principal().map(Arc::clone).unwrap_or_default();
+        let principal = self.session.principal().map(Packed::unpack).unwrap_or_default();
         self.services.access.judge(&principal, patterns, Action::Subscribe).await
     }
 

@@ -28,6 +28,7 @@ struct Metrics {
     read: [IntCounter; 2],
     read_age: Histogram,
     delivered: IntCounter,
+    writes: IntCounter,
     delivery_age: Histogram,
     resumed: IntCounterVec,
     lagged: IntCounter,
@@ -109,6 +110,7 @@ impl Metrics {
             read: [Source::Log, Source::Notification].map(|s| read.with_label_values(&[s.name()])),
             read_age: make.ages("event_read_age_seconds", "From the capture of an event to its arrival in the daemon, for the newest of each batch."),
             delivered: make.counter("deliveries", "Events written or queued for a subscriber."),
+            writes: make.counter("writes", "Writes to sockets that carried events; each took what had arrived by then."),
             delivery_age: make.ages("event_delivery_age_seconds", "From the capture of an event to its write to the sockets, for the newest of each batch."),
             resumed,
             lagged: make.counter("lagged", "Times a socket was too slow and was caught up."),
@@ -157,8 +159,9 @@ impl Metrics {
                     self.read_age.observe(age.as_secs_f64());
                 }
             }
-            Notice::Delivered { frames, age } => {
+            Notice::Delivered { frames, writes, age } => {
                 self.delivered.inc_by(*frames as u64);
+                self.writes.inc_by(*writes as u64);
                 if let Some(age) = age {
                     self.delivery_age.observe(age.as_secs_f64());
                 }

@@ -29,9 +29,10 @@ pub enum Notice<'a> {
         events: usize,
         age: Option<Duration>,
     },
-    /// Frames went to the sockets, the newest event's so long after it was captured.
+    /// Frames went to the sockets in so many writes, the newest event's so long after it was captured.
     Delivered {
         frames: usize,
+        writes: usize,
         age: Option<Duration>,
     },
     /// A subscription began with something of the past, or asked for it in vain.

@@ -37,7 +37,7 @@ pub async fn run(
     let stream = Arc::new(upgraded.stream);
     let max_message_bytes = services.options.load().max_message_bytes;
     let observer = services.observer.clone();
-    let sink = Arc::new(SocketSink(Arc::clone(&stream)));
+    let sink = Arc::clone(&stream);
     let opening = Connection::open(services, sink, &Native, principal, seat);
     let Some(connection) = Box::pin(opening).await else { return };
     observer.note(&Notice::ConnectionOpened(Transport::WebSocket));
@@ -212,34 +212,32 @@ fn decode(
 }
 
 /// The writing half, which the hub holds.
-struct SocketSink(Arc<TcpStream>);
-
-impl Sink for SocketSink {
+impl Sink for TcpStream {
     /// Straight to the kernel: what tokio keeps of the socket's readiness is of use only once it takes no more.
     fn try_write(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
-        let socket = SockRef::from(&*self.0);
+        let socket = SockRef::from(self);
         let sent = match frames {
             [one] => socket.send(one),
             several => socket.send_vectored(several),
         };
         match sent {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0.try_write_vectored(frames)
+                self.try_write_vectored(frames)
             }
             sent => sent,
         }
     }
 
     fn writable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>> + Send + '_>> {
-        Box::pin(self.0.writable())
+        Box::pin(Self::writable(self))
     }
 
     fn finish(&self) {
-        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Write);
+        let _ = SockRef::from(self).shutdown(Shutdown::Write);
     }
 
     fn abort(&self) {
-        let _ = SockRef::from(&*self.0).shutdown(Shutdown::Both);
+        let _ = SockRef::from(self).shutdown(Shutdown::Both);
     }
 }
 

@@ -77,6 +77,7 @@ async fn what_happens_is_counted() {
         ("rowcast_events_read_total{source=\"log\"}", 1),
         ("rowcast_event_read_age_seconds_count", 1),
         ("rowcast_deliveries_total", 1),
+        ("rowcast_writes_total", 1),
         ("rowcast_refused_total{reason=\"forbidden\"}", 1),
         ("rowcast_refused_total{reason=\"credential\"}", 0),
         ("rowcast_resumes_total{outcome=\"recovered\"}", 1),

@@ -68,7 +68,7 @@ struct Round {
 
 fn saturate(rig: &Rig, load: &mut Load, events: u64) -> Outcome<Round> {
     let pid = rig.daemon.pid();
-    let (cpu, writes, began) = (machine::cpu(pid)?, machine::writes(pid)?, Instant::now());
+    let (cpu, writes, began) = (machine::cpu(pid)?, rig.daemon.writes()?, Instant::now());
     let permits = Arc::new(Semaphore::new(OUTSTANDING));
     let publisher = publish(rig.server.url("bench"), ITEM.insert, events, Arc::clone(&permits));
     let (first, mut everywhere) = (load.frames, 0);
@@ -87,7 +87,7 @@ fn saturate(rig: &Rig, load: &mut Load, events: u64) -> Outcome<Round> {
     let deliveries = (events * all) as f64;
     Ok(Round {
         cpu: (machine::cpu(pid)?.saturating_sub(cpu)).as_secs_f64() / deliveries,
-        at_once: deliveries / (machine::writes(pid)? - writes),
+        at_once: deliveries / (rig.daemon.writes()? - writes),
         per_second: deliveries / elapsed,
     })
 }

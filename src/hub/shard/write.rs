@@ -180,6 +180,7 @@ impl Shard {
         if subscriber.state.is_blocked() || subscriber.state == State::Closed {
             return subscriber.outbox.settle(&self.burst);
         }
+        self.published.writes += usize::from(subscriber.outbox.has_trail());
         match subscriber.outbox.flush(&*subscriber.sink, &mut self.burst) {
             Flush::Empty if subscriber.state == State::Closing => {
                 subscriber.sink.finish();
