@@ -73,9 +73,7 @@ mod tests {
         let Value::Object(claims) = claims else { unreachable!("it is written as an object") };
         let expires_at = Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_500));
         let (user, role) = (Some("ana".into()), Some("clerk".into()));
-        for principal in
-            [Principal { user, role, claims, expires_at }, Principal::anonymous()]
-        {
+        for principal in [Principal { user, role, claims, expires_at }, Principal::anonymous()] {
             assert_eq!(principal.clone().pack().unpack(), principal);
         }
     }

@@ -189,6 +189,10 @@ impl Session {
         }
     }
 
+    pub fn max_message_bytes(&self) -> usize {
+        self.options.max_message_bytes
+    }
+
     /// Whose share of messages this connection uses: its user's, or its own while nobody is known.
     pub fn sender(&self) -> &str {
         self.principal().and_then(|principal| principal.user.as_deref()).unwrap_or(&self.id)

@@ -73,6 +73,12 @@ impl Decoder {
         outcome
     }
 
+    /// Whether a new one would go on in the same way.
+    pub const fn is_fresh(&self) -> bool {
+        let is_begun = self.fragmented || self.frame.is_some() || !self.head.is_empty();
+        !self.over && !is_begun
+    }
+
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Incoming>, CloseReason> {
         loop {
             let Some(mut frame) = self.frame.take() else {

@@ -49,11 +49,11 @@ pub struct Services {
 impl Services {
     /// A seat among those of the user; `None` where there is no user to count.
     pub fn seat_of(&self, principal: Option<&Principal>) -> Result<Option<UserSeat>, Full> {
-        let Some(user) = principal.and_then(|principal| principal.user.as_deref()) else {
+        let Some(user) = principal.and_then(|principal| principal.user.clone()) else {
             return Ok(None);
         };
-        let seat = self.seats.take(user).inspect_err(|_full| {
-            tracing::debug!(user, "connection over limits.connections_per_user refused");
+        let seat = self.seats.take(Arc::clone(&user)).inspect_err(|_full| {
+            tracing::debug!(%user, "connection over limits.connections_per_user refused");
             self.observer.note(&Notice::Refused(Refused::ConnectionsPerUser));
         });
         seat.map(Some)
@@ -165,6 +165,11 @@ impl Connection {
             self.closed = true;
             self.subscriber.close(reason).await;
         }
+    }
+
+    /// The longest message that this client may send.
+    pub fn max_message_bytes(&self) -> usize {
+        self.session.max_message_bytes()
     }
 
     pub const fn is_closed(&self) -> bool {

@@ -19,8 +19,8 @@ pub struct Seat<K: Eq + Hash> {
 }
 
 /// The seats of each user.
-pub type UserSeats = Seats<Box<str>>;
-pub type UserSeat = Seat<Box<str>>;
+pub type UserSeats = Seats<Arc<str>>;
+pub type UserSeat = Seat<Arc<str>>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("all seats are taken")]

@@ -127,9 +127,12 @@ async fn open(
     let seat = services
         .seat_of(principal.as_ref())
         .map_err(|_full| Refusal::rate_limited("this user has too many connections", COME_BACK))?;
-    Ok(handshake.grant(&routes.sockets, move |upgraded| {
-        // The accept path is large and short-lived, so it does not live on in the socket's task.
-        Box::pin(websocket::run(upgraded, services, principal, seat))
+    let sockets = routes.sockets.clone();
+    Ok(handshake.grant(&routes.sockets, move |upgraded| async move {
+        // A task of its own, as the one that led here is large and short-lived.
+        if let Some(socket) = websocket::open(upgraded, services, principal, seat).await {
+            sockets.spawn(socket.serve());
+        }
     }))
 }
 

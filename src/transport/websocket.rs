@@ -4,6 +4,7 @@
 //! connection holds no buffer; bytes are read into the stack, and only a frame's missing rest is remembered.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::Pin;
@@ -27,34 +28,28 @@ use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::{Notice, Transport};
 use crate::telemetry::refusals::Refused;
 
-/// Serves the socket until either side closes it.
-pub async fn run(
+/// Takes the socket in; `None` when it is over already.
+pub async fn open(
     upgraded: Upgraded,
     services: Arc<Services>,
     principal: Option<Principal>,
     seat: Option<UserSeat>,
-) {
+) -> Option<Socket> {
     let stream = Arc::new(upgraded.stream);
-    let max_message_bytes = services.options.load().max_message_bytes;
     let observer = services.observer.clone();
     let sink = Arc::clone(&stream);
-    let opening = Connection::open(services, sink, &Native, principal, seat);
-    let Some(connection) = Box::pin(opening).await else { return };
+    let connection = Connection::open(services, sink, &Native, principal, seat).await?;
     observer.note(&Notice::ConnectionOpened(Transport::WebSocket));
-    let mut socket = Socket {
-        stream,
-        decoder: Decoder::new(max_message_bytes),
-        connection,
-        closing: None,
-        observer,
-        _seat: upgraded.seat,
-    };
-    socket.serve(&upgraded.early).await;
+    let (begun, closing, seat) = (None, None, upgraded.seat);
+    let mut socket = Socket { stream, begun, connection, closing, observer, _seat: seat };
+    socket.take(&upgraded.early).await.then_some(socket)
 }
 
-struct Socket {
+/// A connection that does nothing is as large as this and what it waits for.
+pub struct Socket {
     stream: Arc<TcpStream>,
-    decoder: Decoder,
+    /// Reads on where a message was cut.
+    begun: Option<Box<Decoder>>,
     connection: Connection,
     /// How long the client has to answer a close.
     closing: Option<Instant>,
@@ -70,23 +65,31 @@ impl Drop for Socket {
 }
 
 impl Socket {
+    /// Until either side closes it. No `async fn`, which would hold the socket twice.
+    #[expect(clippy::manual_async_fn, reason = "an argument of one is held twice")]
+    pub fn serve(mut self) -> impl Future<Output = ()> + Send {
+        async move { while self.go_on().await {} }
+    }
+
     /// What is done for a client is boxed, so that one that does nothing is not as large as all of it.
-    async fn serve(&mut self, early: &[u8]) {
-        let mut open = Box::pin(self.take(early)).await;
-        while open {
-            let due = self.deadline().into();
-            let happened = tokio::select! {
-                readable = timeout_at(due, self.stream.readable()) => Happened::of(readable),
-                () = self.connection.rights_changed(), if self.closing.is_none() => {
-                    Happened::RightsChanged
-                }
-            };
-            open = match happened {
-                Happened::Readable => Box::pin(self.read()).await,
-                Happened::Gone => false,
-                Happened::Due => Box::pin(self.tick()).await,
-                Happened::RightsChanged => Box::pin(self.review_rights()).await,
-            };
+    async fn go_on(&mut self) -> bool {
+        match self.wait().await {
+            Happened::Readable => Box::pin(self.read()).await,
+            Happened::Gone => false,
+            Happened::Due => Box::pin(self.tick()).await,
+            Happened::RightsChanged => Box::pin(self.review_rights()).await,
+        }
+    }
+
+    async fn wait(&mut self) -> Happened {
+        let due = self.deadline().into();
+        // `readable` would hold a place in a list of many who wait, and nobody else reads.
+        let readable = poll_fn(|context| self.stream.poll_read_ready(context));
+        tokio::select! {
+            readable = timeout_at(due, readable) => Happened::of(readable),
+            () = self.connection.rights_changed(), if self.closing.is_none() => {
+                Happened::RightsChanged
+            }
         }
     }
 
@@ -121,7 +124,7 @@ impl Socket {
 
     async fn take(&mut self, early: &[u8]) -> bool {
         let mut incoming = VecDeque::new();
-        match decode(&mut self.decoder, early, &mut incoming) {
+        match self.decode(early, &mut incoming) {
             Ok(()) => self.handle(incoming).await,
             Err(reason) => self.handle(incoming).await && self.refuse(reason).await,
         }
@@ -133,13 +136,32 @@ impl Socket {
         let mut incoming = VecDeque::new();
         match self.stream.try_read(&mut buffer) {
             Ok(0) => Err(Stop::Gone),
-            Ok(count) => match decode(&mut self.decoder, &buffer[..count], &mut incoming) {
+            Ok(count) => match self.decode(&buffer[..count], &mut incoming) {
                 Ok(()) => Ok(incoming),
                 Err(reason) => Err(Stop::Broken(incoming, reason)),
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(incoming),
             Err(_) => Err(Stop::Gone),
         }
+    }
+
+    /// Between two messages nothing is kept.
+    fn decode(
+        &mut self,
+        mut bytes: &[u8],
+        incoming: &mut VecDeque<Incoming>,
+    ) -> Result<(), CloseReason> {
+        let fresh = || Decoder::new(self.connection.max_message_bytes());
+        let mut decoder = self.begun.take().map_or_else(fresh, |begun| *begun);
+        let decoded = loop {
+            match decoder.next(&mut bytes) {
+                Ok(Some(message)) => incoming.push_back(message),
+                Ok(None) => break Ok(()),
+                Err(reason) => break Err(reason),
+            }
+        };
+        self.begun = (!decoder.is_fresh()).then(|| Box::new(decoder));
+        decoded
     }
 
     /// Whether the connection goes on.
@@ -200,17 +222,6 @@ enum Stop {
     Broken(VecDeque<Incoming>, CloseReason),
 }
 
-fn decode(
-    decoder: &mut Decoder,
-    mut bytes: &[u8],
-    incoming: &mut VecDeque<Incoming>,
-) -> Result<(), CloseReason> {
-    while let Some(message) = decoder.next(&mut bytes)? {
-        incoming.push_back(message);
-    }
-    Ok(())
-}
-
 /// The writing half, which the hub holds.
 impl Sink for TcpStream {
     /// Straight to the kernel: what tokio keeps of the socket's readiness is of use only once it takes no more.
@@ -249,3 +260,17 @@ const CLOSE_ANSWER: Duration = Duration::from_secs(5);
 
 /// A close without a code is answered with this one (RFC 6455 section 7.4.1).
 const NORMAL: u16 = 1000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ten thousand of these are most of what a daemon holds.
+    #[test]
+    fn a_connection_that_does_nothing_is_small() {
+        fn size<F>(_: impl FnOnce(Socket) -> F) -> usize {
+            size_of::<F>()
+        }
+        assert!(size(Socket::serve) <= 768, "{} bytes", size(Socket::serve));
+    }
+}

@@ -63,6 +63,10 @@ impl Head {
         Ok(Some(Frame { opcode, is_last, remaining, mask }))
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
     fn fill(&mut self, wanted: usize, input: &mut &[u8]) -> bool {
         let missing = wanted.saturating_sub(self.filled);
         let (piece, rest) = input.split_at(missing.min(input.len()));
