@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::pace::{Next, Pace};
+use super::pace::{Next, Pace, Seen};
 use super::payload::{self, Payload};
 use super::replays::Replays;
 use super::{IngestError, Progress, RightsWatch};
@@ -100,19 +100,17 @@ impl Follower<'_> {
             next = match next {
                 Next::Read { after } => match self.wait(listener, after).await? {
                     Waited::Due => self.read_when_due(listener).await?,
-                    Waited::Woken => self.pace.woken(),
+                    Waited::Told(next) => next,
                     Waited::Interrupted { left } => Next::Read { after: left },
                 },
                 Next::TryLock { after } => match self.wait(listener, after).await? {
                     Waited::Due => self.pace.tried(listener.try_lock().await?),
-                    Waited::Woken => self.pace.woken(),
+                    Waited::Told(next) => next,
                     Waited::Interrupted { left } => Next::TryLock { after: left },
                 },
-                // Reading first would be as right, and later for whoever waits for the event.
                 Next::Release => {
-                    let (released, read) = tokio::join!(listener.release(), self.read(listener));
-                    released?;
-                    self.pace.read(read?)
+                    listener.release().await?;
+                    self.pace.released(now())
                 }
             };
         }
@@ -127,7 +125,8 @@ impl Follower<'_> {
         let due = Instant::now() + after;
         match timeout_at(due, listener.next()).await {
             Err(_due) => return Ok(Waited::Due),
-            Ok(Signal::Woken) => return Ok(Waited::Woken),
+            Ok(Signal::Woken) => return Ok(Waited::Told(self.pace.woken())),
+            Ok(Signal::Released) => return Ok(Waited::Told(self.pace.heard_release(now()))),
             Ok(Signal::Lost) => return Err(IngestError::Lost),
             Ok(Signal::RightsChanged) => self.review(listener).await?,
             Ok(Signal::Notified(payload)) => self.take_payloads(listener, payload).await?,
@@ -140,15 +139,17 @@ impl Follower<'_> {
     }
 
     async fn read_when_due(&mut self, listener: &Listener) -> Result<Next, IngestError> {
+        let seen = self.read(listener).await?;
+        // Behind the read: somebody may wait for what that finds.
         if self.checked.elapsed() >= WATCHES_CHECKED_EVERY {
             self.check_watches().await?;
         }
-        let found = self.read(listener).await?;
-        Ok(self.pace.read(found))
+        Ok(self.pace.read(seen, now()))
     }
 
-    /// Reads what became visible since the position; whether that was anything.
-    pub(super) async fn read(&mut self, listener: &Listener) -> Result<bool, IngestError> {
+    /// Reads what became visible since the position.
+    pub(super) async fn read(&mut self, listener: &Listener) -> Result<Seen, IngestError> {
+        let asked = Instant::now();
         let position = self.progress.position.clone().ok_or(IngestError::Lost)?;
         let session = self.log.session();
         let mut reading =
@@ -157,10 +158,10 @@ impl Follower<'_> {
             drop(reading);
             self.observer.note(&Notice::Overtaken);
             self.start_over(listener, Some(ResetReason::Pruned)).await?;
-            return Ok(true);
+            return Ok(Seen::default());
         }
-        let found = !reading.is_empty();
-        if found && self.rights.is_asked() {
+        let took = asked.elapsed();
+        if !reading.is_empty() && self.rights.is_asked() {
             // Whoever lost a right before one of these was committed is not to get it.
             listener.catch_up().await?;
             self.review(listener).await?;
@@ -174,7 +175,7 @@ impl Follower<'_> {
             self.pulse.beat();
             self.progress.position = Some(position.clone());
         }
-        Ok(found)
+        Ok(Seen { transactions: reading.transactions(), writing: reading.writing(), took })
     }
 
     /// Delivers the notify-only events that have arrived, in their order.
@@ -236,11 +237,16 @@ impl Follower<'_> {
 
 enum Waited {
     Due,
-    Woken,
+    /// What it said leads to this.
+    Told(Next),
     /// By what has been dealt with; so much of the time is left.
     Interrupted {
         left: Duration,
     },
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 /// A large transaction takes the server long to sort; a connection that nobody is at the other end of takes for

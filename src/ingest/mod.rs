@@ -151,7 +151,7 @@ impl Ingest {
         identity: Arc<Identity>,
         progress: &'a mut Progress,
     ) -> Follower<'a> {
-        let pace = Pace::new(self.wake, self.fallback);
+        let pace = Pace::new(self.wake, self.fallback, Instant::now().into_std());
         let (hub, rights, observer, pulse) = (&self.hub, &self.rights, &self.observer, &self.pulse);
         let (replays, checked) = (Replays::since(Arc::clone(log.opened())), Instant::now());
         Follower { hub, rights, observer, pulse, log, identity, progress, pace, replays, checked }

@@ -1,13 +1,15 @@
 //! When to read the log, and when to fall asleep.
 //!
-//! In: what a read found, how the try for the sleeping lock went, wake-ups. Out: what to do next. Invariant:
-//! asleep only while the lock is held, by this node or another, and the lock is taken only when no transaction that
-//! saw every node awake is still open; the read after it finds what those committed.
+//! In: what a read found, how the try for the sleeping lock went, wake-ups, the time. Out: what to do next.
+//! Invariant: asleep only while the lock is held, by this node or another, and the lock is taken only when no
+//! transaction that saw every node awake is still open; the read after it finds what those committed.
 //!
 //! A writer takes the lock shared, and if it can't, some node sleeps and the writer notifies, which all nodes hear.
-//! So while they are busy nobody notifies, and NOTIFY's cluster-wide commit lock is never taken under load.
+//! That is the quickest way for a change, and it makes commits wait for each other (NOTIFY takes a cluster-wide lock
+//! over the flush of the WAL). So a node sleeps while commits come one by one, and is awake while they might come
+//! together: then nobody notifies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::postgres::listener::Lock;
 use crate::telemetry::notice::Mode;
@@ -30,8 +32,19 @@ pub enum Next {
     Read { after: Duration },
     /// Try for the sleeping lock once this time has passed, without waiting for it; read at a wake-up.
     TryLock { after: Duration },
-    /// Release the sleeping lock, and read.
+    /// Release the sleeping lock.
     Release,
+}
+
+/// What a read saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Transactions with events, about.
+    pub transactions: u32,
+    /// Transactions that were writing at that moment, whatever it was.
+    pub writing: u32,
+    /// From the question to the beginning of the answer.
+    pub took: Duration,
 }
 
 #[derive(Debug)]
@@ -41,13 +54,17 @@ pub struct Pace {
     fallback: Duration,
     /// Some watched table never notifies, so sleep would cost its changes the fallback poll.
     polled_tables: bool,
-    idle_reads: u32,
+    /// Each transaction that is seen moves it on, as a leaky bucket is filled.
+    busy_until: Instant,
+    /// Between reads while the lock is not to be had.
+    patience: Duration,
     mode: Mode,
 }
 
 impl Pace {
-    pub const fn new(wake: Wake, fallback: Duration) -> Self {
-        Self { wake, fallback, polled_tables: false, idle_reads: 0, mode: Mode::Awake }
+    pub const fn new(wake: Wake, fallback: Duration, now: Instant) -> Self {
+        let (busy_until, patience, mode) = (now, SHORTEST, Mode::Awake);
+        Self { wake, fallback, polled_tables: false, busy_until, patience, mode }
     }
 
     pub const fn set_polled_tables(&mut self, polled: bool) {
@@ -58,21 +75,23 @@ impl Pace {
         self.mode
     }
 
-    pub const fn read(&mut self, found: bool) -> Next {
-        self.idle_reads = if found { 0 } else { self.idle_reads.saturating_add(1) };
+    pub fn read(&mut self, seen: Seen, now: Instant) -> Next {
+        self.note(seen, now);
+        let is_busy = now < self.busy_until;
         match (self.mode, self.wake) {
+            (Mode::Asleep, Wake::Auto) if self.must_wake(now) => Next::Release,
             (Mode::Asleep, _) => Next::Read { after: self.asleep_interval() },
-            (Mode::Beside, _) if !found => Next::TryLock { after: self.asleep_interval() },
-            (_, Wake::Poll) => Next::Read { after: self.busy_interval() },
-            (_, Wake::Auto) if self.idle_reads < IDLE_READS || self.polled_tables => {
-                self.mode = Mode::Awake;
-                Next::Read { after: self.busy_interval() }
+            (Mode::Beside, _) => Next::TryLock { after: self.asleep_interval() },
+            (Mode::Awake, Wake::Auto | Wake::Poll) if is_busy => {
+                Next::Read { after: busy_interval(seen.took) }
             }
-            (_, Wake::Auto | Wake::Notify) => Next::TryLock { after: Duration::ZERO },
+            (Mode::Awake, Wake::Poll) => Next::Read { after: POLL },
+            (Mode::Awake, Wake::Auto) if self.polled_tables => Next::Read { after: POLL },
+            (Mode::Awake, Wake::Auto | Wake::Notify) => Next::TryLock { after: Duration::ZERO },
         }
     }
 
-    pub const fn tried(&mut self, lock: Lock) -> Next {
+    pub fn tried(&mut self, lock: Lock) -> Next {
         self.mode = match lock {
             Lock::Mine => Mode::Asleep,
             Lock::Anothers => Mode::Beside,
@@ -81,24 +100,44 @@ impl Pace {
         match lock {
             // What was committed before the lock was taken, without a notification.
             Lock::Mine | Lock::Anothers => Next::Read { after: Duration::ZERO },
-            Lock::Free => Next::Read { after: WAITING_FOR_WRITERS },
+            Lock::Free => {
+                let after = self.patience;
+                self.patience = (after * 2).min(POLL);
+                Next::Read { after }
+            }
         }
     }
 
-    pub const fn woken(&mut self) -> Next {
-        self.idle_reads = 0;
-        if matches!((self.mode, self.wake), (Mode::Asleep, Wake::Auto)) {
-            self.mode = Mode::Awake;
-            return Next::Release;
-        }
-        if matches!(self.mode, Mode::Beside) {
-            self.mode = Mode::Awake;
-        }
+    /// A writer has notified.
+    pub const fn woken(&self) -> Next {
         Next::Read { after: Duration::ZERO }
     }
 
-    const fn busy_interval(&self) -> Duration {
-        if self.idle_reads < IDLE_READS { BUSY } else { POLL }
+    /// This node has released the lock: writers notify no more.
+    pub fn released(&mut self, now: Instant) -> Next {
+        self.mode = Mode::Awake;
+        self.busy_until = now + FULL;
+        Next::Read { after: Duration::ZERO }
+    }
+
+    /// Another node says that it has released the lock.
+    pub fn heard_release(&mut self, now: Instant) -> Next {
+        if self.mode == Mode::Beside { self.released(now) } else { self.woken() }
+    }
+
+    /// Those that write at the same moment count too: however slow the disk makes them, together they could be
+    /// faster.
+    fn note(&mut self, seen: Seen, now: Instant) {
+        if seen.transactions > 0 {
+            self.patience = SHORTEST;
+            let together = seen.transactions.saturating_add(seen.writing);
+            let filled = self.busy_until.max(now) + EACH.saturating_mul(together);
+            self.busy_until = filled.min(now + FULL);
+        }
+    }
+
+    fn must_wake(&self, now: Instant) -> bool {
+        self.polled_tables || now + FULL <= self.busy_until
     }
 
     const fn asleep_interval(&self) -> Duration {
@@ -106,18 +145,25 @@ impl Pace {
     }
 }
 
-/// Reads that find nothing before the daemon tries to sleep: about one idle 50th of a second.
-const IDLE_READS: u32 = 10;
+/// The share of the reads in the server's time is bounded by their own length, so a server that has no time to
+/// spare is asked less often.
+fn busy_interval(took: Duration) -> Duration {
+    (took * 8).clamp(SHORTEST, LONGEST)
+}
 
-/// Between reads while there is traffic. Timers round up, so these are two milliseconds apart; a read takes the
-/// server 0.06 ms, so 3 % of a core at most.
-const BUSY: Duration = Duration::from_millis(1);
+/// Transactions that come faster than one in this time are many: it is four times what a flush takes on a slow
+/// disk, so notifying takes a quarter of what the disk can do, and they wait for each other little.
+const EACH: Duration = Duration::from_millis(4);
 
-/// Between reads where no writer notifies.
+/// Ten at once are many too; and as long after the last of many the daemon tries to sleep.
+const FULL: Duration = Duration::from_millis(40);
+
+/// Between reads while there is traffic; a read takes the server about 0.1 ms.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_millis(5);
+
+/// Between reads where no writer notifies, and while a transaction that saw the daemon awake is open for long.
 const POLL: Duration = Duration::from_millis(20);
-
-/// While a transaction that saw the daemon awake is still open, there may be a long one.
-const WAITING_FOR_WRITERS: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
 mod tests {
@@ -133,10 +179,18 @@ mod tests {
     #[derive(Default)]
     struct Database {
         open: BTreeMap<u8, Transaction>,
-        committed: u32,
         sleeper: Option<usize>,
         beside: [bool; NODES],
         notified: [bool; NODES],
+        told_of_release: [bool; NODES],
+        /// Transactions with events; events.
+        committed: Committed,
+    }
+
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    struct Committed {
+        transactions: u32,
+        events: u32,
     }
 
     #[derive(Default)]
@@ -152,6 +206,7 @@ mod tests {
         Commit(u8),
         Rollback(u8),
         Node(usize),
+        Pass(u8),
     }
 
     const NODES: usize = 3;
@@ -165,6 +220,7 @@ mod tests {
             (0..NODES).prop_map(Step::Node),
             (0..NODES).prop_map(Step::Node),
             (0..NODES).prop_map(Step::Node),
+            (0..30u8).prop_map(Step::Pass),
         ]
     }
 
@@ -182,7 +238,8 @@ mod tests {
 
         fn commit(&mut self, transaction: u8) {
             if let Some(done) = self.open.remove(&transaction) {
-                self.committed += done.events;
+                self.committed.transactions += 1;
+                self.committed.events += done.events;
                 if done.will_notify {
                     self.notified = [true; NODES];
                 }
@@ -202,7 +259,7 @@ mod tests {
             assert_eq!(self.sleeper.take(), Some(node), "only the holder releases");
             let others = self.beside.iter().enumerate().any(|(other, is)| *is && other != node);
             if others {
-                self.notified = [true; NODES];
+                self.told_of_release = [true; NODES];
             }
         }
     }
@@ -211,60 +268,73 @@ mod tests {
     struct Node {
         pace: Pace,
         next: Next,
-        read: u32,
+        read: Committed,
     }
 
     impl Node {
-        fn new(wake: Wake) -> Self {
+        fn new(wake: Wake, now: Instant) -> Self {
             let next = Next::Read { after: Duration::ZERO };
-            Self { pace: Pace::new(wake, FALLBACK), next, read: 0 }
+            Self { pace: Pace::new(wake, FALLBACK, now), next, read: Committed::default() }
         }
 
-        /// With no time passing, a sleeper acts only at a notification.
-        fn act(&mut self, number: usize, database: &mut Database) {
-            if self.next != Next::Release && std::mem::take(&mut database.notified[number]) {
-                self.next = self.pace.woken();
+        /// However much time passes, a sleeper acts only when it is told something.
+        fn act(&mut self, number: usize, database: &mut Database, now: Instant) {
+            if self.next != Next::Release {
+                self.listen(number, database, now);
             }
             self.next = match self.next {
                 Next::Read { after } | Next::TryLock { after } if after >= FALLBACK => return,
-                Next::Read { .. } => self.read(database),
+                Next::Read { .. } => self.read(database, now),
                 Next::TryLock { .. } => self.pace.tried(database.try_lock(number)),
                 Next::Release => {
                     database.release(number);
-                    self.read(database)
+                    self.pace.released(now)
                 }
             };
         }
 
-        fn read(&mut self, database: &Database) -> Next {
-            let found = database.committed > self.read;
+        fn listen(&mut self, number: usize, database: &mut Database, now: Instant) {
+            if std::mem::take(&mut database.notified[number]) {
+                self.next = self.pace.woken();
+            }
+            if std::mem::take(&mut database.told_of_release[number]) {
+                self.next = self.pace.heard_release(now);
+            }
+        }
+
+        fn read(&mut self, database: &Database, now: Instant) -> Next {
+            let transactions = database.committed.transactions - self.read.transactions;
             self.read = database.committed;
-            self.pace.read(found)
+            let writing = u32::try_from(database.open.len()).unwrap();
+            self.pace.read(Seen { transactions, writing, took: Duration::ZERO }, now)
         }
     }
 
     proptest! {
         #[test]
         fn nothing_committed_waits_for_the_fallback_poll(
-            steps in proptest::collection::vec(step(), 0..400),
+            steps in proptest::collection::vec(step(), 0..600),
             wakes in proptest::collection::vec(
                 prop_oneof![3 => Just(Wake::Auto), 1 => Just(Wake::Notify), 1 => Just(Wake::Poll)],
                 NODES..=NODES,
             ),
         ) {
             let mut database = Database::default();
-            let mut nodes: Vec<_> = wakes.into_iter().map(Node::new).collect();
+            let mut now = Instant::now();
+            let mut nodes: Vec<_> = wakes.into_iter().map(|wake| Node::new(wake, now)).collect();
             for step in steps {
                 match step {
                     Step::Write(transaction) => database.write(transaction),
                     Step::Commit(transaction) => database.commit(transaction),
                     Step::Rollback(transaction) => { database.open.remove(&transaction); }
-                    Step::Node(number) => nodes[number].act(number, &mut database),
+                    Step::Node(number) => nodes[number].act(number, &mut database, now),
+                    Step::Pass(milliseconds) => now += Duration::from_millis(milliseconds.into()),
                 }
             }
-            for _ in 0..8 * IDLE_READS {
+            for _ in 0..100 {
+                now += SHORTEST;
                 for (number, node) in nodes.iter_mut().enumerate() {
-                    node.act(number, &mut database);
+                    node.act(number, &mut database, now);
                 }
             }
             for node in &nodes {
@@ -273,30 +343,102 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_idle_daemon_sleeps_and_a_busy_one_does_not() {
-        let mut pace = Pace::new(Wake::Auto, FALLBACK);
-        for _ in 0..IDLE_READS - 1 {
-            assert_eq!(pace.read(false), Next::Read { after: BUSY });
-        }
-        assert_eq!(pace.read(false), Next::TryLock { after: Duration::ZERO });
+    /// A node that has fallen asleep, alone.
+    fn asleep(wake: Wake, now: Instant) -> Pace {
+        let mut pace = Pace::new(wake, FALLBACK, now);
+        assert_eq!(pace.read(Seen::default(), now), Next::TryLock { after: Duration::ZERO });
         assert_eq!(pace.tried(Lock::Mine), Next::Read { after: Duration::ZERO });
-        assert_eq!(pace.read(false), Next::Read { after: FALLBACK });
-        assert_eq!(pace.woken(), Next::Release);
-        assert_eq!(pace.read(true), Next::Read { after: BUSY });
+        assert_eq!(pace.read(Seen::default(), now), Next::Read { after: FALLBACK });
+        pace
+    }
+
+    fn seen(transactions: u32, writing: u32) -> Seen {
+        Seen { transactions, writing, took: Duration::ZERO }
+    }
+
+    #[test]
+    fn commits_that_come_one_by_one_leave_it_asleep() {
+        let mut now = Instant::now();
+        let mut pace = asleep(Wake::Auto, now);
+        for _ in 0..1000 {
+            now += EACH;
+            assert_eq!(pace.woken(), Next::Read { after: Duration::ZERO });
+            assert_eq!(pace.read(seen(1, 0), now), Next::Read { after: FALLBACK });
+        }
+    }
+
+    #[test]
+    fn commits_that_come_faster_wake_it_until_they_end() {
+        let mut now = Instant::now();
+        let mut pace = asleep(Wake::Auto, now);
+        let mut last = Next::Read { after: FALLBACK };
+        while last == (Next::Read { after: FALLBACK }) {
+            now += EACH / 2;
+            last = pace.read(seen(1, 0), now);
+        }
+        assert_eq!(last, Next::Release);
+        pace.released(now);
+        for _ in 0..1000 {
+            now += EACH / 2;
+            assert_eq!(pace.read(seen(1, 0), now), Next::Read { after: SHORTEST });
+        }
+        assert_eq!(pace.read(seen(0, 9), now + FULL / 2), Next::Read { after: SHORTEST });
+        assert_eq!(pace.read(seen(0, 9), now + FULL), Next::TryLock { after: Duration::ZERO });
+    }
+
+    #[test]
+    fn commits_that_wait_for_each_other_wake_it_at_once() {
+        let now = Instant::now();
+        let mut pace = asleep(Wake::Auto, now);
+        assert_eq!(pace.read(seen(1, 31), now), Next::Release);
+        let mut pace = asleep(Wake::Notify, now);
+        assert_eq!(pace.read(seen(1, 31), now), Next::Read { after: FALLBACK });
+    }
+
+    #[test]
+    fn a_server_that_answers_late_is_asked_less_often() {
+        let now = Instant::now();
+        let mut pace = asleep(Wake::Auto, now);
+        pace.released(now);
+        let took = Duration::from_micros(250);
+        assert_eq!(pace.read(Seen { took, ..seen(1, 0) }, now), Next::Read { after: took * 8 });
+        let took = Duration::from_secs(1);
+        assert_eq!(pace.read(Seen { took, ..seen(1, 0) }, now), Next::Read { after: LONGEST });
+    }
+
+    #[test]
+    fn a_lock_that_is_not_to_be_had_is_tried_for_less_and_less_often() {
+        let now = Instant::now();
+        let mut pace = Pace::new(Wake::Auto, FALLBACK, now);
+        let pauses = [1, 2, 4, 8, 16, 20, 20].map(Duration::from_millis);
+        for after in pauses {
+            assert_eq!(pace.tried(Lock::Free), Next::Read { after });
+            assert_eq!(pace.read(seen(0, 1), now), Next::TryLock { after: Duration::ZERO });
+        }
     }
 
     #[test]
     fn a_node_that_sleeps_beside_another_keeps_trying_for_the_lock() {
-        let mut pace = Pace::new(Wake::Auto, FALLBACK);
-        for _ in 0..IDLE_READS {
-            pace.read(false);
+        let now = Instant::now();
+        let mut pace = Pace::new(Wake::Auto, FALLBACK, now);
+        for _ in 0..3 {
+            assert_eq!(pace.tried(Lock::Anothers), Next::Read { after: Duration::ZERO });
+            assert_eq!(pace.read(Seen::default(), now), Next::TryLock { after: FALLBACK });
         }
-        assert_eq!(pace.tried(Lock::Anothers), Next::Read { after: Duration::ZERO });
-        assert_eq!(pace.read(false), Next::TryLock { after: FALLBACK });
-        assert_eq!(pace.tried(Lock::Anothers), Next::Read { after: Duration::ZERO });
-        assert_eq!(pace.read(false), Next::TryLock { after: FALLBACK });
         assert_eq!(pace.woken(), Next::Read { after: Duration::ZERO });
-        assert_eq!(pace.read(true), Next::Read { after: BUSY });
+        assert_eq!(pace.read(seen(1, 0), now), Next::TryLock { after: FALLBACK });
+        assert_eq!(pace.heard_release(now), Next::Read { after: Duration::ZERO });
+        assert_eq!(pace.read(seen(1, 0), now), Next::Read { after: SHORTEST });
+    }
+
+    #[test]
+    fn a_table_that_never_notifies_keeps_it_awake() {
+        let now = Instant::now();
+        let mut pace = asleep(Wake::Auto, now);
+        pace.set_polled_tables(true);
+        assert_eq!(pace.read(Seen::default(), now), Next::Release);
+        pace.released(now);
+        let now = now + FULL;
+        assert_eq!(pace.read(Seen::default(), now), Next::Read { after: POLL });
     }
 }

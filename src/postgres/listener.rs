@@ -37,6 +37,8 @@ pub struct Listener {
 pub enum Signal {
     /// Something was committed.
     Woken,
+    /// A node has released the lock that tells writers to notify.
+    Released,
     /// An event of a notify-only watch.
     Notified(String),
     /// Payloads came faster than they were taken; some are gone.
@@ -62,6 +64,7 @@ pub enum Lock {
 struct Shared {
     changed: Notify,
     woken: AtomicBool,
+    released: AtomicBool,
     overrun: AtomicBool,
     lost: AtomicBool,
     rights: Mutex<RightsChanged>,
@@ -142,7 +145,7 @@ impl Listener {
         Ok(if is_free || !self.is_beside { Lock::Free } else { Lock::Anothers })
     }
 
-    /// Releases the lock, and wakes those that sleep beside it.
+    /// Releases the lock, and tells those that sleep beside it.
     pub async fn release(&self) -> Result<(), ListenError> {
         let release = self.client.batch_execute(RELEASE);
         Ok(timeout(SILENCE, release).await.map_err(|_| ListenError::Silent)??)
@@ -177,6 +180,9 @@ impl Listener {
         if shared.rights().is_something() {
             return Some(Signal::RightsChanged);
         }
+        if take(&shared.released) {
+            return Some(Signal::Released);
+        }
         if take(&shared.woken) {
             return Some(Signal::Woken);
         }
@@ -209,6 +215,7 @@ async fn read(mut connection: Connection, shared: Arc<Shared>, payloads: mpsc::S
             match (notification.channel(), notification.payload()) {
                 ("rowcast_authorize", user) => shared.rights().judge_anew(user),
                 ("rowcast_revoke", _) => shared.rights().revoked = true,
+                ("rowcast_awake", _) => shared.released.store(true, Ordering::Release),
                 (_, "") => shared.woken.store(true, Ordering::Release),
                 (_, payload) if payloads.try_send(payload.to_owned()).is_ok() => {}
                 _ => shared.overrun.store(true, Ordering::Release),
@@ -277,7 +284,8 @@ pub const WAKE_LOCK: i64 = i64::from_be_bytes(*b"\0rowcast");
 /// Held in shared mode by every node that may sleep beside the one that holds [`WAKE_LOCK`].
 const BESIDE_LOCK: i64 = WAKE_LOCK + 1;
 
-const LISTEN: &str = "listen rowcast; listen rowcast_authorize; listen rowcast_revoke";
+const LISTEN: &str = "\
+listen rowcast; listen rowcast_awake; listen rowcast_authorize; listen rowcast_revoke";
 const ADVANCE_QUEUE: &str = "select pg_notification_queue_usage()";
 const TRY_LOCK: &str = "select pg_try_advisory_lock($1)";
 const TRY_BESIDE: &str = "select pg_try_advisory_lock_shared($1)";
@@ -286,7 +294,7 @@ const TRY_SHARED: &str = "select pg_try_advisory_xact_lock_shared($1)";
 /// Two statements: the lock is free before anybody is looked for.
 const RELEASE: &str = "\
 select pg_advisory_unlock(32210705904137076);
-select pg_notify('rowcast', '')
+select pg_notify('rowcast_awake', '')
  where not pg_try_advisory_xact_lock(32210705904137077)";
 
 const IS_AT_WORK: &str = "\

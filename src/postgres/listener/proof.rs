@@ -27,7 +27,7 @@ impl Listener {
             match timeout_at(due, self.next()).await {
                 Ok(Signal::Notified(payload)) if payload == word => break Ok(()),
                 Ok(Signal::Notified(payload)) => early.push_back(payload),
-                Ok(Signal::Woken | Signal::Overrun) => woken = true,
+                Ok(Signal::Woken | Signal::Released | Signal::Overrun) => woken = true,
                 // Rights are looked at as a whole once the connection counts.
                 Ok(Signal::RightsChanged) => drop(self.take_rights()),
                 Ok(Signal::Lost) => break Err(ListenError::Silent),
