@@ -9,6 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::pace::{Next, Pace, Seen};
@@ -123,7 +124,13 @@ impl Follower<'_> {
         after: Duration,
     ) -> Result<Waited, IngestError> {
         let due = Instant::now() + after;
-        match timeout_at(due, listener.next()).await {
+        let signal = match listener.next().now_or_never() {
+            Some(signal) => Ok(signal),
+            // A timer of no time takes a millisecond.
+            None if after.is_zero() => return Ok(Waited::Due),
+            None => timeout_at(due, listener.next()).await,
+        };
+        match signal {
             Err(_due) => return Ok(Waited::Due),
             Ok(Signal::Woken) => return Ok(Waited::Told(self.pace.woken())),
             Ok(Signal::Released) => return Ok(Waited::Told(self.pace.heard_release(now()))),
