@@ -13,7 +13,7 @@ use super::snapshot::{Snapshot, Xid};
 ///
 /// Inside a batch the order is that of the log id: a later change of a row waits for the earlier one's lock and
 /// takes its id after it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
     pub before: Arc<Snapshot>,
     pub upto: Arc<Snapshot>,

@@ -43,6 +43,25 @@ impl Snapshot {
         Self { xmin: xip.first().map_or(xmax, |first| *first), xmax, xip: xip.into() }
     }
 
+    /// The same, and everything below this transaction.
+    #[must_use]
+    pub fn raised(&self, end: Xid) -> Self {
+        let xmax = self.xmax.max(end);
+        let xip: Vec<Xid> = self.xip.iter().copied().filter(|xid| *xid >= end).collect();
+        Self { xmin: xip.first().map_or(xmax, |first| *first), xmax, xip: xip.into() }
+    }
+
+    /// What both see.
+    #[must_use]
+    pub fn meet(&self, other: &Self) -> Self {
+        let xmax = self.xmax.min(other.xmax);
+        let both = self.xip.iter().chain(&other.xip);
+        let mut xip: Vec<Xid> = both.copied().filter(|xid| *xid < xmax).collect();
+        xip.sort_unstable();
+        xip.dedup();
+        Self { xmin: xip.first().map_or(xmax, |first| *first), xmax, xip: xip.into() }
+    }
+
     pub const fn xmin(&self) -> Xid {
         self.xmin
     }
@@ -141,6 +160,22 @@ pub(crate) mod tests {
             prop_assert!((0..64).all(|xid| cut.sees(xid) == (xid < end && snapshot.sees(xid))));
             prop_assert_eq!(cut.to_string().parse::<Snapshot>().unwrap(), cut.clone());
             prop_assert_eq!(cut.cut(end), cut);
+        }
+
+        #[test]
+        fn raised_it_sees_the_same_from_there_on_and_all_below(
+            snapshot in any_snapshot(), end in 0..40u64
+        ) {
+            let raised = snapshot.raised(end);
+            prop_assert!((0..64).all(|xid| raised.sees(xid) == (xid < end || snapshot.sees(xid))));
+            prop_assert_eq!(raised.to_string().parse::<Snapshot>().unwrap(), raised);
+        }
+
+        #[test]
+        fn two_meet_in_what_both_see((one, other) in (any_snapshot(), any_snapshot())) {
+            let meet = one.meet(&other);
+            prop_assert!((0..64).all(|xid| meet.sees(xid) == (one.sees(xid) && other.sees(xid))));
+            prop_assert_eq!(meet.to_string().parse::<Snapshot>().unwrap(), meet);
         }
 
         #[test]

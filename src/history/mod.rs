@@ -1,7 +1,9 @@
 //! The past of channels, for clients that come back.
 //!
-//! In: requests of the hub. Out: pages of the log. Invariant: no transaction and no connection is held while a client
+//! In: requests of the hub. Out: pages of the log, and for a crowd whole stretches of it. Invariant: no transaction and no connection is held while a client
 //! takes its time, and a page is complete or refused: what was pruned is never passed over in silence.
+
+mod shared;
 
 use std::sync::{Arc, Mutex};
 
@@ -10,13 +12,15 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 
 use crate::domain::message::ResetReason;
-use crate::domain::past::{Page, Start, Survey};
+use crate::domain::past::{Backfill, Page, Start, Survey};
 use crate::domain::position::Position;
-use crate::hub::{History, Request};
+use crate::hub::{BackfillRequest, History, Question, Request};
+use crate::postgres::backfill;
 use crate::postgres::identity::{Epoch, Identity, TokenError};
 use crate::postgres::replay_log::{ReplayError, ReplayLog};
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
+use shared::Asked;
 
 /// Reads the log for those whom the hub's memory does not reach back for.
 #[derive(Clone)]
@@ -27,6 +31,7 @@ pub struct LogHistory {
     epoch: Arc<Mutex<Option<Epoch>>>,
     /// Bounds the reads at one time, so that a crowd that comes back leaves the database to others.
     turns: Arc<Semaphore>,
+    asked: Asked,
     observer: Observer,
     /// Where the pool's connections live; whoever asks may live elsewhere.
     runtime: Handle,
@@ -39,7 +44,8 @@ impl LogHistory {
         observer: Observer,
     ) -> Self {
         let turns = Arc::new(Semaphore::new(pool.status().max_size.div_ceil(2)));
-        Self { pool, identity, epoch: Arc::default(), turns, observer, runtime: Handle::current() }
+        let (epoch, asked, runtime) = (Arc::default(), Asked::default(), Handle::current());
+        Self { pool, identity, epoch, turns, asked, observer, runtime }
     }
 
     /// The position an event id stands for.
@@ -54,40 +60,61 @@ impl LogHistory {
         })
     }
 
-    async fn answer(self, request: Request) {
-        let page = match self.page(&request).await {
-            Ok(page) => Ok(page),
-            Err(ReplayError::Pruned) => Err(ResetReason::Pruned),
-            Err(error) => {
-                self.observer.note(&Notice::HistoryUnread(&error));
-                Err(ResetReason::Unavailable)
-            }
-        };
-        request.reply.page(page).await;
+    async fn answer(self, question: Question) {
+        let page = self.page(&question).await.map_err(|error| self.reason(&error));
+        for reply in self.asked.take(&question) {
+            reply.page(page.clone()).await;
+        }
     }
 
-    async fn page(&self, request: &Request) -> Result<(Page, Option<Survey>), ReplayError> {
+    async fn answer_crowd(self, request: BackfillRequest) {
+        let backfill = self.stretch(&request).await.map_err(|error| self.reason(&error));
+        request.reply.backfill(backfill).await;
+    }
+
+    /// What a client is told.
+    fn reason(&self, error: &ReplayError) -> ResetReason {
+        if matches!(error, ReplayError::Pruned) {
+            return ResetReason::Pruned;
+        }
+        self.observer.note(&Notice::HistoryUnread(error));
+        ResetReason::Unavailable
+    }
+
+    async fn page(&self, question: &Question) -> Result<(Page, Option<Survey>), ReplayError> {
         let identity = self.identity.borrow().clone().ok_or(ReplayError::NoIdentity)?;
         let _turn = self.turns.acquire().await;
         let client = self.client(&identity).await?;
-        let log = ReplayLog::new(&client, &identity, &request.wanted);
-        match &request.start {
+        let Question { wanted, start, upto, survey } = question;
+        let log = ReplayLog::new(&client, &identity, wanted);
+        match start {
             Start::Newest(count) => {
-                let page = log.newest(*count, &request.upto).await?;
-                let events = page.events.iter().map(|event| request.wanted.channels(event).count());
-                let messages = events.sum::<usize>() as u64;
+                let page = log.newest(*count, upto).await?;
+                let messages = wanted.messages(&page.events);
                 Ok((page, Some(Survey { messages, only: None })))
             }
             Start::Behind(position) => {
-                let survey = match request.survey {
-                    Some(compact) => Some(log.survey(position, &request.upto, compact).await?),
+                let page = log.page(position, upto).await?;
+                let survey = match survey {
                     None => None,
+                    // What is there in all is what is on the page.
+                    Some(compact) if page.position.includes(upto) => {
+                        Some(Survey::of(&page.events, wanted, *compact, &page.position))
+                    }
+                    Some(compact) => Some(log.survey(position, upto, *compact).await?),
                 };
-                let page = log.page(position, &request.upto).await?;
                 log.check_floor(position).await?;
                 Ok((page, survey))
             }
         }
+    }
+
+    async fn stretch(&self, request: &BackfillRequest) -> Result<Backfill, ReplayError> {
+        let identity = self.identity.borrow().clone().ok_or(ReplayError::NoIdentity)?;
+        let _turn = self.turns.acquire().await;
+        let mut client = self.client(&identity).await?;
+        let BackfillRequest { from, upto, room, .. } = request;
+        backfill::read(&mut client, &identity, from, upto, *room).await
     }
 }
 
@@ -104,7 +131,14 @@ impl LogHistory {
 
 impl History for LogHistory {
     fn read(&self, request: Request) {
-        self.runtime.spawn(self.clone().answer(request));
+        let Request { question, reply } = request;
+        if self.asked.add(&question, reply) {
+            self.runtime.spawn(self.clone().answer(question));
+        }
+    }
+
+    fn backfill(&self, request: BackfillRequest) {
+        self.runtime.spawn(self.clone().answer_crowd(request));
     }
 
     fn id(&self, position: &Position) -> Option<Box<str>> {

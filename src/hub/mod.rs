@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use past::{History, Request};
+pub use past::{BackfillRequest, History, Question, Reply, Request};
 pub use shard::{After, HubOptions, Past};
 pub use subscriber::Subscriber;
 

@@ -16,6 +16,11 @@ pub struct Ring {
     runs: VecDeque<Run>,
     weight: usize,
     limit: usize,
+    /// For as long as a crowd wants what came before, there is room for as much again.
+    is_extended: bool,
+    /// How many of the runs were read from the log for it, and their weight.
+    filled: usize,
+    filled_weight: usize,
 }
 
 struct Run {
@@ -42,13 +47,23 @@ pub struct Stretch<'a> {
     pub events: Vec<&'a Arc<Event>>,
     /// Whether the run is one of this node's own, so that its events' ids know what the position has seen.
     pub is_own: bool,
+    /// Whether it was read from the log for a crowd.
+    pub is_filled: bool,
     /// Behind the stretch.
     pub end: Position,
 }
 
 impl Ring {
     pub const fn new(limit: usize) -> Self {
-        Self { base: None, runs: VecDeque::new(), weight: 0, limit }
+        Self {
+            base: None,
+            runs: VecDeque::new(),
+            weight: 0,
+            limit,
+            is_extended: false,
+            filled: 0,
+            filled_weight: 0,
+        }
     }
 
     pub fn push(&mut self, batch: &Batch) {
@@ -62,13 +77,57 @@ impl Ring {
             let upto = Arc::clone(&upto);
             self.runs.push_back(Run { events: Vec::new(), weight: 0, upto, is_whole });
         }
-        let weight = RUN_WEIGHT + batch.events.iter().map(|event| event.weight()).sum::<usize>();
+        let weight = weight(batch);
         if let Some(run) = self.runs.back_mut() {
             run.events.extend(batch.events.iter().cloned());
             run.weight += weight;
             run.is_whole = is_whole;
             self.weight += weight;
         }
+        self.shrink();
+    }
+
+    /// Keeps all there is, and room for what came before.
+    pub const fn extend(&mut self) {
+        self.is_extended = true;
+    }
+
+    /// Nobody wants what was before any more: it goes as far as it has no room.
+    pub fn release(&mut self) {
+        self.is_extended = false;
+        self.shrink();
+    }
+
+    pub const fn is_extended(&self) -> bool {
+        self.is_extended
+    }
+
+    /// How much of what came before may be put in front, beside what may come meanwhile.
+    pub fn room(&self) -> usize {
+        let most = (self.limit / 4 * 3).saturating_sub(self.filled_weight);
+        let room = most.min(self.limit.saturating_mul(2).saturating_sub(self.weight));
+        if room < self.limit / 16 { 0 } else { room }
+    }
+
+    /// What is visible here is not kept.
+    pub const fn base(&self) -> Option<&Arc<Snapshot>> {
+        self.base.as_ref()
+    }
+
+    /// Puts what came before in front; nothing happens where it does not end where memory begins.
+    pub fn backfill(&mut self, from: Arc<Snapshot>, runs: Vec<Batch>) {
+        if runs.is_empty() || runs.last().map(|run| &run.position.upto) != self.base.as_ref() {
+            return;
+        }
+        for batch in runs.into_iter().rev() {
+            let weight = weight(&batch);
+            self.weight += weight;
+            self.filled_weight += weight;
+            self.filled += 1;
+            let Batch { events, position: Position { upto, .. }, .. } = batch;
+            self.runs.push_front(Run { events, weight, upto, is_whole: true });
+        }
+        self.base = Some(from);
         self.shrink();
     }
 
@@ -97,33 +156,60 @@ impl Ring {
         if let Some(at) = self.own_run(position) {
             return self.own_stretch(at, position.clone());
         }
-        if !position.is_complete() {
-            let last = self.enclosing(&position.upto);
-            return Some(self.foreign_stretch(position.clone(), last));
-        }
-        let at = self.runs.partition_point(|run| position.upto.includes(&run.upto));
-        let run = self.runs.get(at)?;
-        let next = |upto: &Arc<Snapshot>| Position {
-            before: Arc::clone(&position.upto),
-            upto: Arc::clone(upto),
-            last: 0,
-        };
-        if self.begins(at) == Some(&position.upto) {
-            return self.own_stretch(at, next(&run.upto));
+        let first = self.runs.partition_point(|run| position.before.includes(&run.upto));
+        if position.is_complete() && self.begins(first) == Some(&position.upto) {
+            return self.own_stretch(first, self.rest(position, first)?);
         }
         let last = self.enclosing(&position.upto);
-        Some(self.foreign_stretch(next(&self.runs.get(last)?.upto), last))
+        if first == last && first < self.runs.len() {
+            return self.joining(position, first);
+        }
+        if !position.is_complete() {
+            return Some(self.foreign_stretch(position.clone(), last));
+        }
+        let run = self.rest(position, last)?;
+        Some(self.foreign_stretch(run, last))
+    }
+
+    /// The run from a position between two runs to the end of one of this node's own.
+    fn rest(&self, position: &Position, at: usize) -> Option<Position> {
+        let upto = Arc::clone(&self.runs.get(at)?.upto);
+        Some(Position { before: Arc::clone(&position.upto), upto, last: 0 })
+    }
+
+    /// A position inside a single run is one of this node's own, once it has seen all before the last that it has.
+    fn joining(&self, position: &Position, at: usize) -> Option<Stretch<'_>> {
+        let own = &self.runs[at];
+        let newest = own.events.iter().rposition(|event| position.sees_event(event));
+        let known = &own.events[..newest.map_or(0, |newest| newest + 1)];
+        let is_missing = |event: &&Arc<Event>| !position.sees_event(event);
+        let events: Vec<_> = known.iter().filter(is_missing).collect();
+        let (before, upto) = (Arc::clone(self.begins(at)?), Arc::clone(&own.upto));
+        let end = Position { before, upto, last: known.last().map_or(0, |event| id(event)) };
+        if events.is_empty() {
+            return self.own_stretch(at, end);
+        }
+        if !position.is_complete() {
+            return Some(self.foreign_stretch(position.clone(), at));
+        }
+        let run = self.rest(position, at)?;
+        let is_all = known.len() == own.events.len();
+        let end = if is_all { Position::complete(Arc::clone(&run.upto)) } else { end };
+        Some(Stretch { run, events, is_own: false, is_filled: at < self.filled, end })
     }
 
     fn own_stretch(&self, at: usize, run: Position) -> Option<Stretch<'_>> {
         let own = &self.runs[at];
-        let events: Vec<_> = own.events.iter().filter(|event| is_behind(event, run.last)).collect();
-        let end = match events.last().and_then(|event| event.logged) {
-            _ if own.is_whole => Position::complete(Arc::clone(&own.upto)),
-            Some(logged) => Position { last: logged.id, ..run.clone() },
+        let seen = own.events.partition_point(|event| id(event) <= run.last);
+        let events: Vec<_> = own.events[seen..].iter().take(STRETCH_EVENTS).collect();
+        let end = match events.last() {
+            _ if own.is_whole && seen + events.len() == own.events.len() => {
+                Position::complete(Arc::clone(&own.upto))
+            }
+            Some(event) => Position { last: id(event), ..run.clone() },
             None => return None,
         };
-        Some(Stretch { run, events, is_own: true, end })
+        Some(Stretch { run, events, is_own: true, is_filled: at < self.filled, end })
     }
 
     /// Parts of this node's runs, put together to one that nobody read before.
@@ -137,9 +223,9 @@ impl Ring {
         let runs = self.runs.range(first..self.runs.len().min(last + 1));
         let mut events: Vec<_> =
             runs.flat_map(|own| &own.events).filter(|event| is_in(event)).collect();
-        events.sort_by_key(|event| event.logged.map(|logged| logged.id));
+        events.sort_by_key(|event| id(event));
         let end = Position::complete(Arc::clone(&run.upto));
-        Stretch { run, events, is_own: false, end }
+        Stretch { run, events, is_own: false, is_filled: first < self.filled, end }
     }
 
     /// The run of this node's own that a position stands in.
@@ -163,27 +249,39 @@ impl Ring {
     }
 
     fn shrink(&mut self) {
-        while self.weight > self.limit
+        let limit = self.limit.saturating_mul(1 + usize::from(self.is_extended));
+        while self.weight > limit
             && let Some(run) = self.runs.pop_front()
         {
             self.weight -= run.weight;
+            if self.filled > 0 {
+                self.filled -= 1;
+                self.filled_weight -= run.weight;
+            }
             self.base = run.is_whole.then_some(run.upto);
         }
     }
 }
 
 impl Run {
-    fn reaches(&self, id: i64) -> bool {
-        self.is_whole || self.events.last().is_some_and(|event| is_behind(event, id - 1))
+    fn reaches(&self, last: i64) -> bool {
+        self.is_whole || self.events.last().is_some_and(|event| id(event) >= last)
     }
 }
 
-fn is_behind(event: &Event, last: i64) -> bool {
-    event.logged.is_some_and(|logged| logged.id > last)
+fn id(event: &Event) -> i64 {
+    event.logged.map_or(0, |logged| logged.id)
+}
+
+fn weight(batch: &Batch) -> usize {
+    RUN_WEIGHT + batch.events.iter().map(|event| event.weight()).sum::<usize>()
 }
 
 /// A run without events costs too.
 const RUN_WEIGHT: usize = 64;
+
+/// More events than fit on a page make a stretch no better.
+const STRETCH_EVENTS: usize = 1024;
 
 #[cfg(test)]
 mod tests;

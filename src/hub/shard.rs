@@ -5,6 +5,7 @@
 //! its frames wait in its own bounded outbox; who is caught up with the past gives way to what is live.
 
 mod catch_up;
+mod crowd;
 mod deliver;
 mod drain;
 mod member;
@@ -32,7 +33,7 @@ use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::event::{Batch, Event};
 use crate::domain::message::{Reference, ResetReason, ServerMessage, SystemEvent};
-use crate::domain::past::{Page, Survey};
+use crate::domain::past::{Backfill, Page, Survey};
 use crate::domain::position::Position;
 use crate::domain::rights::{Changes, Version, Whose};
 use crate::domain::routes::{Routes, SubscriberId};
@@ -42,6 +43,7 @@ use crate::protocol::Wire;
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
 use crate::telemetry::vitals::Vitals;
+use crowd::Crowd;
 use drain::Draining;
 use member::{Greeting, Subscriber};
 
@@ -85,6 +87,11 @@ pub enum Command {
         key: Key,
         ticket: u64,
         page: Result<(Page, Option<Survey>), ResetReason>,
+    },
+    /// What came before memory begins, as the history was asked for it under this number.
+    Backfill {
+        number: u64,
+        backfill: Result<Backfill, ResetReason>,
     },
     Unsubscribe {
         key: Key,
@@ -179,6 +186,8 @@ pub struct Shard {
     turns: VecDeque<(Key, u64)>,
     /// Those whose clients have seen more than this node has read.
     ahead: Vec<(Key, u64)>,
+    /// Those whose past is in the log.
+    crowd: Crowd,
     /// How many subscribers' subscriptions are being caught up.
     catching_up: usize,
     /// Of rights, as far as this shard knows.
@@ -227,6 +236,7 @@ impl Shard {
             position: None,
             turns: VecDeque::new(),
             ahead: Vec::new(),
+            crowd: Crowd::new(),
             catching_up: 0,
             changes: Changes::default(),
             counter: 0,
@@ -251,6 +261,7 @@ impl Shard {
             }
             self.take_turns();
             self.look_at_blocked();
+            self.release_crowd();
             self.sweep().await;
             self.note_delivered();
             self.finish_drain();
@@ -268,6 +279,7 @@ impl Shard {
             biased;
             count = queue.recv_many(arrived, COMMANDS_PER_SWEEP) => count > 0,
             () = sleep_until(self.next_look), if !self.blocked.is_empty() => true,
+            () = sleep_until(self.crowd.until()), if self.is_lent() => true,
         }
     }
 
@@ -282,6 +294,7 @@ impl Shard {
             Command::Suspend(whose) => self.suspend(whose),
             Command::GoOn { key, judged } => self.go_on(key, judged),
             Command::Page { key, ticket, page } => self.page(key, ticket, page),
+            Command::Backfill { number, backfill } => self.backfill(number, backfill),
             Command::Unsubscribe { key, pattern } => self.unsubscribe(key, &pattern),
             Command::Close { key, reason } => {
                 if self.subscriber(key).is_some() {
@@ -360,6 +373,7 @@ impl Shard {
     fn begin(&mut self, past: &[Batch], reason: Option<ResetReason>) {
         self.recent = Ring::new(self.options.recent_bytes);
         self.position = None;
+        self.forget_crowd();
         for batch in past {
             self.remember(batch);
         }

@@ -13,7 +13,14 @@ use tokio::time::sleep;
 #[tokio::test]
 async fn every_client_gets_every_event_once_whatever_happens_to_its_socket() {
     for seed in seeds(300) {
-        run(Model::new(seed)).await;
+        run(Model::new(seed), 3).await;
+    }
+}
+
+#[tokio::test]
+async fn the_same_holds_where_crowds_come_back_to_a_small_memory() {
+    for seed in seeds(200) {
+        run(Model::crowded(seed), 12).await;
     }
 }
 
@@ -21,7 +28,7 @@ async fn every_client_gets_every_event_once_whatever_happens_to_its_socket() {
 #[tokio::test]
 async fn the_same_holds_where_the_sockets_are_divided_among_shards() {
     for seed in seeds(30) {
-        run(Model::sharded(seed)).await;
+        run(Model::sharded(seed), 8).await;
     }
 }
 
@@ -32,8 +39,8 @@ fn seeds(count: u64) -> RangeInclusive<u64> {
     })
 }
 
-async fn run(mut model: Model) {
-    model.join_clients(3).await;
+async fn run(mut model: Model, clients: usize) {
+    model.join_clients(clients).await;
     for _ in 0..400 {
         model.step().await;
     }

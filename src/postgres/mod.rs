@@ -15,6 +15,7 @@ pub mod diagnosis;
 pub mod migrations;
 pub mod watches;
 
+pub mod backfill;
 pub mod event_log;
 pub mod identity;
 pub mod listener;

@@ -15,7 +15,7 @@ use crate::domain::compact::{self, Change};
 use crate::domain::event::Event;
 use crate::domain::past::{Only, Page, Survey, Wanted};
 use crate::domain::position::Position;
-use crate::domain::snapshot::Snapshot;
+use crate::domain::snapshot::{Snapshot, Xid};
 
 /// The log, as one subscriber sees it.
 pub struct ReplayLog<'a> {
@@ -49,17 +49,17 @@ impl<'a> ReplayLog<'a> {
         Self { client, identity, filter: Filter::new(wanted) }
     }
 
-    /// The first page on the way to a snapshot with anything in it, or its end.
+    /// A page on the way to a snapshot. What is left of a run is often little, and goes with what follows it.
     pub async fn page(&self, from: &Position, upto: &Arc<Snapshot>) -> Result<Page, ReplayError> {
-        let mut position = from.clone();
-        while let Some(next) = position.towards(upto) {
-            let (events, behind) = self.page_of_run(&next).await?;
+        let (mut events, mut position) = (Vec::new(), from.clone());
+        while let Some(next) = position.towards(upto)
+            && (events.is_empty() || (position.is_complete() && events.len() < LITTLE))
+        {
+            let (more, behind) = self.page_of_run(&next).await?;
+            events.extend(more);
             position = behind;
-            if !events.is_empty() {
-                return Ok(Page { from: from.clone(), events, position });
-            }
         }
-        Ok(Page { from: from.clone(), events: Vec::new(), position })
+        Ok(Page { from: from.clone(), events, position })
     }
 
     async fn page_of_run(
@@ -162,9 +162,7 @@ impl<'a> ReplayLog<'a> {
     /// Whether the log still has all that a position has not seen. Asked behind the read, so that what is taken
     /// away meanwhile is noticed.
     pub async fn check_floor(&self, position: &Position) -> Result<(), ReplayError> {
-        let row = self.client.query_opt(FLOOR, &[]).await?;
-        let floor = row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
-        let is_whole = floor.cast_unsigned() <= position.before.xmin();
+        let is_whole = floor(self.client).await? <= position.before.xmin();
         if is_whole { Ok(()) } else { Err(ReplayError::Pruned) }
     }
 
@@ -178,6 +176,12 @@ impl<'a> ReplayLog<'a> {
         let parameters: [&(dyn ToSql + Sync); 6] = [&before, &upto, &run.last, exact, below, user];
         Ok(self.client.query(query, &parameters).await?)
     }
+}
+
+/// What transactions below this one wrote may have been taken out of the log.
+pub(super) async fn floor(client: &Client) -> Result<Xid, tokio_postgres::Error> {
+    let row = client.query_opt(FLOOR, &[]).await?;
+    Ok(row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?.cast_unsigned())
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -295,6 +299,9 @@ const NEWEST: &str = concat!(
 );
 
 const FLOOR: &str = "select xid::text::int8 from rowcast.floor";
+
+/// Events that leave room for another page behind them.
+const LITTLE: usize = 64;
 
 /// The limits in [`PAGE`] and [`CHANGES`].
 const PAGE_EVENTS: i64 = 256;

@@ -12,7 +12,7 @@ use rowcast::domain::close::CloseReason;
 use rowcast::domain::event::Event;
 use rowcast::domain::message::{BadRequest, Request, ServerMessage};
 use rowcast::domain::position::Position;
-use rowcast::hub::{History, Hub, HubOptions, Past, Request as PastRequest, Sink};
+use rowcast::hub::{BackfillRequest, History, Hub, HubOptions, Past, Request as PastRequest, Sink};
 use rowcast::ingest::pace::Wake;
 use rowcast::ingest::{Ingest, RightsWatch};
 use rowcast::lifecycle::{Health, Pulse};
@@ -224,6 +224,10 @@ struct NoHistory;
 
 impl History for NoHistory {
     fn read(&self, _: PastRequest) {
+        unreachable!("nobody resumes here")
+    }
+
+    fn backfill(&self, _: BackfillRequest) {
         unreachable!("nobody resumes here")
     }
 

@@ -78,9 +78,11 @@ fn a_position_between_runs_gets_the_runs_behind_it() {
 fn a_position_of_another_node_gets_a_stretch_of_its_own_up_to_the_end_of_a_run() {
     let ring = three_runs();
     let rest = [(vec![3], true), (vec![4, 5], true)];
-    let mut expected = vec![(vec![2], false)];
+    // All that it has seen of a run comes before all that it has not: that is a place of this node's own.
+    let mut expected = vec![(vec![2], true)];
     expected.extend(rest.clone());
     assert_eq!(stretches(&ring, at(11)), expected);
+    assert_eq!(stretches(&ring, at(14)), [(vec![4], false)], "the last that it has seen is 5");
     // Inside a run that the other node read: first the rest of that one.
     assert_eq!(stretches(&ring, within(10, 13, 1)), [(vec![2, 3], false), rest[1].clone()]);
     let straddling = Position {
@@ -88,7 +90,7 @@ fn a_position_of_another_node_gets_a_stretch_of_its_own_up_to_the_end_of_a_run()
         upto: Arc::new("13:15:13".parse().unwrap()),
         last: 2,
     };
-    assert_eq!(stretches(&ring, straddling), [(vec![3, 4], false), (vec![5], false)]);
+    assert_eq!(stretches(&ring, straddling), [(vec![3, 4], false), (vec![5], true)]);
     let was_open = Position::complete(Arc::new("9:12:9".parse().unwrap()));
     assert_eq!(ring.reach(&was_open), Reach::Log(below(15)), "9 is older than what is kept");
 }
@@ -123,4 +125,62 @@ fn a_run_that_is_still_growing_is_read_as_far_as_it_is_there() {
     assert_eq!(ring.reach(&within(15, 17, 8)), Reach::Ahead, "another node has read on");
     ring.push(&run(vec![event(16, 8)], 17));
     assert_eq!(stretches(&ring, within(15, 17, 7)), [(vec![8], true)]);
+}
+
+fn filled() -> Ring {
+    let mut ring = Ring::new(usize::MAX / 2);
+    ring.push(&run(vec![], 10));
+    ring.push(&run(vec![event(10, 5), event(11, 6)], 12));
+    ring.extend();
+    let runs =
+        vec![run(vec![event(5, 1), event(7, 2), event(6, 3)], 8), run(vec![event(8, 4)], 10)];
+    ring.backfill(below(5), runs);
+    ring
+}
+
+#[test]
+fn what_came_before_is_put_in_front_and_serves_whoever_stands_in_it() {
+    let ring = filled();
+    let rest = [(vec![5, 6], true)];
+    let behind = |first: &[(Vec<i64>, bool)]| [first, &rest].concat();
+    assert_eq!(ring.reach(&at(4)), Reach::Log(below(12)));
+    let all = [(vec![1, 2, 3], true), (vec![4], true)];
+    assert_eq!(stretches(&ring, at(5)), behind(&all));
+    assert_eq!(stretches(&ring, at(8)), behind(&all[1..]));
+    let waits = Position::complete(Arc::new("6:8:6".parse().unwrap()));
+    assert_eq!(stretches(&ring, waits), behind(&[(vec![3], true), all[1].clone()]));
+    let waits = Position::complete(Arc::new("5:7:5".parse().unwrap()));
+    assert_eq!(stretches(&ring, waits), behind(&[(vec![1, 2], false), all[1].clone()]));
+    assert_eq!(stretches(&ring, within(5, 8, 2)), behind(&[(vec![3], true), all[1].clone()]));
+    assert!(ring.stretch(&at(8)).unwrap().is_filled);
+    assert!(!ring.stretch(&at(10)).unwrap().is_filled);
+}
+
+#[test]
+fn what_does_not_end_where_memory_begins_is_not_put_there() {
+    let mut ring = three_runs();
+    ring.backfill(below(5), vec![run(vec![event(5, -4)], 8)]);
+    ring.backfill(below(5), vec![]);
+    assert_eq!(ring.base(), Some(&below(10)));
+}
+
+#[test]
+fn what_was_put_in_front_goes_first_once_nobody_wants_it() {
+    let weight = event(1, 1).weight() + RUN_WEIGHT;
+    let mut ring = Ring::new(4 * weight);
+    ring.push(&run(vec![], 10));
+    for xid in 10..14 {
+        ring.push(&run(vec![event(xid, 1)], xid + 1));
+    }
+    ring.extend();
+    assert_eq!(ring.room(), 3 * weight);
+    ring.backfill(below(7), vec![run(vec![event(7, 1)], 8), run(vec![event(8, 1)], 10)]);
+    assert_eq!((ring.room(), ring.base()), (weight, Some(&below(7))));
+    ring.push(&run(vec![event(14, 1)], 15));
+    ring.push(&run(vec![event(15, 1)], 16));
+    assert_eq!((ring.room(), ring.base()), (0, Some(&below(7))), "what is live takes the room");
+    ring.push(&run(vec![event(16, 1)], 17));
+    assert_eq!((ring.room(), ring.base()), (0, Some(&below(8))), "the oldest goes");
+    ring.release();
+    assert_eq!(ring.base(), Some(&below(13)));
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::fanout::Delivery;
-use super::super::past::{Reply, Request};
+use super::super::past::{Question, Reply, Request};
 use super::super::ring::Reach;
 use super::member::{Feed, Subscription};
 use super::subscribe::Owed;
@@ -48,6 +48,13 @@ impl CatchUp {
             awaits_socket: false,
             awaits_page: false,
             awaits_verdict: None,
+        }
+    }
+
+    pub(super) const fn place(&self) -> Option<&Position> {
+        match &self.start {
+            Start::Behind(position) => Some(position),
+            Start::Newest(_) => None,
         }
     }
 }
@@ -118,6 +125,7 @@ impl Shard {
         {
             budget = budget.saturating_sub(1 + self.turn(key, ticket));
         }
+        self.ask_for_crowd();
     }
 
     /// The next page, or a request for it; how much work that was.
@@ -134,6 +142,9 @@ impl Shard {
         };
         match (reach, start) {
             (Reach::Memory, Start::Behind(position)) => self.recall(key, ticket, position),
+            (Reach::Log(upto), Start::Behind(position)) => {
+                self.ask_behind(key, ticket, position, upto)
+            }
             (Reach::Log(upto), start) => self.ask(key, ticket, start, upto),
             (Reach::Ahead | Reach::Memory, _) => {
                 self.ahead.push((key, ticket));
@@ -142,14 +153,21 @@ impl Shard {
         }
     }
 
-    fn ask(&mut self, key: Key, ticket: u64, start: Start, upto: Arc<Snapshot>) -> usize {
+    pub(super) fn ask(
+        &mut self,
+        key: Key,
+        ticket: u64,
+        start: Start,
+        upto: Arc<Snapshot>,
+    ) -> usize {
         let Some(commands) = self.commands.upgrade() else { return 0 };
         let Some(catch_up) = self.active(key, ticket) else { return 0 };
         catch_up.awaits_page = true;
         let survey = catch_up.owed.as_ref().map(|_| catch_up.compact);
+        self.crowd.note_single_read(survey.is_some());
         let wanted = self.subscribers[key.slot].wanted(ticket);
         let reply = Reply { commands, key, ticket };
-        self.history.read(Request { wanted, start, upto, survey, reply });
+        self.history.read(Request { question: Question { wanted, start, upto, survey }, reply });
         1
     }
 
@@ -160,6 +178,7 @@ impl Shard {
         ticket: u64,
         page: Result<(Page, Option<Survey>), ResetReason>,
     ) {
+        self.crowd.note_single_answer();
         let Some(catch_up) = self.active(key, ticket) else { return };
         catch_up.awaits_page = false;
         let Some(catch_up) = self.allowed(key, ticket) else { return };
@@ -204,7 +223,7 @@ impl Shard {
     }
 
     /// The past can't be had: what was asked for instead of it, or live from now.
-    fn refuse(&mut self, key: Key, ticket: u64, reason: ResetReason) {
+    pub(super) fn refuse(&mut self, key: Key, ticket: u64, reason: ResetReason) {
         let Some(catch_up) = self.active(key, ticket) else { return };
         match catch_up.owed.take() {
             Some(Owed { reference, pattern, after: Some(_), history: Some(count), .. }) => {
@@ -266,10 +285,7 @@ impl Shard {
 
     pub(super) fn go_live(&mut self, slot: SubscriberId, ticket: u64) {
         let subscriber = &mut self.subscribers[slot];
-        let since = subscriber.catch_up(ticket).and_then(|catch_up| match &catch_up.start {
-            Start::Behind(position) => Some(position.clone()),
-            Start::Newest(_) => None,
-        });
+        let since = subscriber.catch_up(ticket).and_then(|catch_up| catch_up.place().cloned());
         subscriber.is_fresh = true;
         let mut lost = Vec::new();
         for held in subscriber.subscriptions.iter_mut().filter(|h| h.ticket() == Some(ticket)) {
@@ -289,7 +305,7 @@ impl Shard {
     }
 
     /// The same unless it has to be judged first: then it is asked for again.
-    fn allowed(&mut self, key: Key, ticket: u64) -> Option<&mut CatchUp> {
+    pub(super) fn allowed(&mut self, key: Key, ticket: u64) -> Option<&mut CatchUp> {
         self.active(key, ticket).filter(|catch_up| catch_up.awaits_verdict.is_none())
     }
 

@@ -4,11 +4,10 @@
 //! with an id that is good from that place on, also where the place is another node's.
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::super::ring::Stretch;
 use super::{Key, Shard};
-use crate::domain::compact::{self, Change};
-use crate::domain::event::Event;
 use crate::domain::past::{Only, Survey, Wanted};
 use crate::domain::position::Position;
 use crate::protocol::Wire;
@@ -37,6 +36,9 @@ impl Shard {
         };
         let part = self.part(&wanted, wire, position, only.as_ref());
         work += part.work;
+        if part.is_filled {
+            self.crowd.used = Instant::now();
+        }
         self.send_page(key, ticket, part.frames, part.position, only);
         if part.is_all {
             self.go_live(key.slot, ticket);
@@ -55,17 +57,11 @@ impl Shard {
         let mut found = Vec::new();
         while let Some(stretch) = self.recent.stretch(&upto) {
             *work += stretch.events.len();
-            let counted = stretch.events.into_iter().map(|e| (e, wanted.channels(e).count()));
-            found.extend(counted.filter(|(_, messages)| *messages > 0));
+            found
+                .extend(stretch.events.into_iter().filter(|e| wanted.channels(e).next().is_some()));
             upto = stretch.end;
         }
-        let only = compact.then(|| {
-            let changes = found.iter().filter_map(|(event, _)| change(event));
-            Only { upto, ids: compact::newest(changes) }
-        });
-        let stays = |event: &Event| only.as_ref().is_none_or(|only| !only.drops(event));
-        let messages = found.iter().filter(|(event, _)| stays(event)).map(|(_, count)| *count);
-        Survey { messages: messages.sum::<usize>() as u64, only }
+        Survey::of(found, wanted, compact, &upto)
     }
 
     /// What memory holds behind a position, up to a page of it.
@@ -76,8 +72,9 @@ impl Shard {
         mut position: Position,
         only: Option<&Only>,
     ) -> Part {
-        let (mut frames, mut bytes, mut work) = (Vec::new(), 0, 0);
+        let (mut frames, mut bytes, mut work, mut is_filled) = (Vec::new(), 0, 0, false);
         while let Some(stretch) = self.recent.stretch(&position) {
+            is_filled |= stretch.is_filled;
             for (at, event) in stretch.events.iter().enumerate() {
                 work += 1;
                 if only.is_some_and(|only| only.drops(event)) {
@@ -93,12 +90,12 @@ impl Shard {
                 bytes += frames[before..].iter().map(Bytes::len).sum::<usize>();
                 work += WORK_PER_FRAME * (frames.len() - before);
                 if bytes >= PAGE_BYTES.min(self.options.queue_bytes / 2) {
-                    return Part { frames, position: place, is_all: false, work };
+                    return Part { frames, position: place, is_all: false, is_filled, work };
                 }
             }
             position = stretch.end;
         }
-        Part { frames, position, is_all: true, work }
+        Part { frames, position, is_all: true, is_filled, work }
     }
 }
 
@@ -107,6 +104,7 @@ struct Part {
     frames: Vec<Bytes>,
     position: Position,
     is_all: bool,
+    is_filled: bool,
     work: usize,
 }
 
@@ -117,15 +115,6 @@ fn place(stretch: &Stretch<'_>, at: usize) -> Position {
     }
     let id = stretch.events[at].logged.map_or(0, |logged| logged.id);
     Position { last: id, ..stretch.run.clone() }
-}
-
-fn change(event: &Event) -> Option<Change<'_>> {
-    Some(Change {
-        id: event.logged?.id,
-        table: event.table.as_deref(),
-        op: &event.op,
-        key: event.key.as_deref(),
-    })
 }
 
 /// Encoding one costs about as much as looking at so many.

@@ -11,11 +11,11 @@ use super::socket::{Lines, Socket};
 use crate::access::Rights;
 use crate::domain::channel::{Channel, Pattern};
 use crate::domain::event::{Batch, Event, Logged};
-use crate::domain::past::{Page, Start, Survey};
+use crate::domain::past::{Backfill, Page, Start, Survey, divide};
 use crate::domain::position::Position;
 use crate::domain::rights::{Version, Whose};
 use crate::domain::snapshot::{Snapshot, Xid};
-use crate::hub::{After, History, Hub, HubOptions, Past, Request, Subscriber};
+use crate::hub::{After, BackfillRequest, History, Hub, HubOptions, Past, Request, Subscriber};
 use crate::telemetry::metrics::Observer;
 
 const PATTERNS: [&str; 2] = ["all", "row:*"];
@@ -64,6 +64,8 @@ pub(super) struct Client {
     seed: u64,
     /// Until it was judged again it is to get nothing that was published behind this.
     held: Option<Position>,
+    /// Whether it has connected and not yet subscribed to anything.
+    is_away: bool,
     log: Log,
 }
 
@@ -76,6 +78,11 @@ impl Model {
     /// The same, with the sockets of each node divided among four shards.
     pub(super) fn sharded(seed: u64) -> Self {
         Self::with(seed, 400, [2_000, 20_000], 4)
+    }
+
+    /// Room in memory for a part of what is missed, so that who comes back in a crowd shares what is read of the log.
+    pub(super) fn crowded(seed: u64) -> Self {
+        Self::with(seed, 4_000, [6_000, 24_000], 1)
     }
 
     pub(super) fn remembering_all(seed: u64) -> Self {
@@ -157,6 +164,7 @@ impl Model {
             told,
             seed,
             held: None,
+            is_away: false,
             log: Arc::clone(&self.log),
         }
     }
@@ -176,7 +184,7 @@ impl Model {
 
     /// One random thing.
     pub(super) async fn step(&mut self) {
-        match self.roll(18) {
+        match self.roll(20) {
             0 | 1 => self.begin(),
             2..=4 => self.change(),
             5..=7 => self.end(),
@@ -186,6 +194,8 @@ impl Model {
             12 => self.cut().await,
             13 => self.suspend().await,
             14 | 15 => self.judge().await,
+            16 => self.leave().await,
+            17 => self.rush().await,
             _ => tokio::task::yield_now().await,
         }
     }
@@ -195,6 +205,7 @@ impl Model {
             self.end();
         }
         self.read_all().await;
+        self.rush().await;
         self.judge().await;
         for client in 0..self.clients.len() {
             self.clients[client].socket.give_room(None);
@@ -333,17 +344,46 @@ impl Model {
     /// A client goes away and comes back, to any node, behind what it has got.
     async fn cut(&mut self) {
         let (client, node) = (self.roll(self.clients.len()), self.roll(2));
+        self.reconnect(client, node).await;
+        self.come_back(client).await;
+    }
+
+    /// A client goes away for a while.
+    async fn leave(&mut self) {
+        let (client, node) = (self.roll(self.clients.len()), self.roll(2));
+        self.reconnect(client, node).await;
+        self.clients[client].is_away = true;
+    }
+
+    /// All who were away come back at once, and so does everybody else of one node.
+    async fn rush(&mut self) {
+        let node = self.roll(2);
+        for client in 0..self.clients.len() {
+            if self.clients[client].is_away || self.clients[client].node == node {
+                self.reconnect(client, node).await;
+                self.come_back(client).await;
+            }
+        }
+    }
+
+    async fn reconnect(&mut self, client: usize, node: usize) {
         self.clients[client].take();
-        let last = self.clients[client].last.clone();
         let back = self.connect(node).await;
-        let rights = self.nodes[node].rights;
-        let outdated = rights > 0 && self.roll(3) == 0;
-        back.resume(&last, rights - Version::from(outdated)).await;
         let client = &mut self.clients[client];
-        client.held = outdated.then(|| Position::complete(Arc::new(Snapshot::below(1))));
         client.node = node;
         client.socket = back.socket;
         client.subscriber = back.subscriber;
+        client.held = None;
+    }
+
+    /// Behind what it has got.
+    async fn come_back(&mut self, client: usize) {
+        let rights = self.nodes[self.clients[client].node].rights;
+        let outdated = rights > 0 && self.roll(3) == 0;
+        let client = &mut self.clients[client];
+        client.resume(&client.last, rights - Version::from(outdated)).await;
+        client.held = outdated.then(|| Position::complete(Arc::new(Snapshot::below(1))));
+        client.is_away = false;
     }
 
     pub(super) async fn expect_all(&mut self, client: usize) {
@@ -433,15 +473,33 @@ struct ModelLog {
     pages: Arc<AtomicUsize>,
 }
 
+impl ModelLog {
+    /// What sees all that has no room.
+    fn with_room(&self, from: &Snapshot, upto: &Arc<Snapshot>, mut room: usize) -> Arc<Snapshot> {
+        let whole = Position { before: Arc::new(from.clone()), upto: Arc::clone(upto), last: 0 };
+        let mut rows = unseen(&self.log.lock().unwrap(), &whole);
+        rows.sort_by_key(|row| std::cmp::Reverse((row.logged.xid, row.logged.id)));
+        for row in rows {
+            let weight = events(&whole, &[row], false)[0].weight();
+            if weight > room {
+                return Arc::new(from.raised(row.logged.xid + 1));
+            }
+            room -= weight;
+        }
+        Arc::new(from.clone())
+    }
+}
+
 impl History for ModelLog {
     fn read(&self, request: Request) {
-        let Start::Behind(from) = &request.start else { unreachable!("nobody asks for it") };
+        let Request { question, reply } = request;
+        let Start::Behind(from) = &question.start else { unreachable!("nobody asks for it") };
         self.pages.fetch_add(1, Ordering::Relaxed);
         let log = self.log.lock().unwrap();
         let mut page = Page { from: from.clone(), events: Vec::new(), position: from.clone() };
         let mut messages = 0;
         let mut position = from.clone();
-        while let Some(run) = position.towards(&request.upto) {
+        while let Some(run) = position.towards(&question.upto) {
             let rows = unseen(&log, &run);
             messages += rows.len() as u64;
             if page.events.is_empty() {
@@ -455,8 +513,35 @@ impl History for ModelLog {
             }
             position = Position::complete(run.upto);
         }
-        let survey = request.survey.map(|_| Survey { messages, only: None });
-        tokio::spawn(request.reply.page(Ok((page, survey))));
+        let survey = question.survey.map(|_| Survey { messages, only: None });
+        tokio::spawn(reply.page(Ok((page, survey))));
+    }
+
+    /// Some are answered late, when memory has moved on.
+    fn backfill(&self, request: BackfillRequest) {
+        let reads = self.pages.fetch_add(1, Ordering::Relaxed);
+        let BackfillRequest { from, upto, room, reply } = request;
+        let from = self.with_room(&from, &upto, room);
+        let whole = Position { before: Arc::clone(&from), upto: Arc::clone(&upto), last: 0 };
+        let rows = unseen(&self.log.lock().unwrap(), &whole);
+        let logged: Vec<Logged> = rows.iter().map(|row| row.logged).collect();
+        let (mut before, mut rows) = (Arc::clone(&from), &rows[..]);
+        let mut runs = Vec::new();
+        for (count, end) in divide(&from, &upto, &logged) {
+            let (first, rest) = rows.split_at(count);
+            rows = rest;
+            let run = Position { before, upto: Arc::clone(&end), last: 0 };
+            let position = Position::complete(Arc::clone(&end));
+            let token = token(&position);
+            runs.push(Batch { events: events(&run, first, true), position, token });
+            before = end;
+        }
+        tokio::spawn(async move {
+            for _ in 0..reads % 3 * 20 {
+                tokio::task::yield_now().await;
+            }
+            reply.backfill(Ok(Backfill { from, runs, floor: 0 })).await;
+        });
     }
 
     fn id(&self, position: &Position) -> Option<Box<str>> {
