@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod database;
 mod demo;
+mod destination;
 mod doctor;
 mod emit;
 mod explain;

@@ -3,19 +3,16 @@
 //! In: channels, a place to begin. Out: one JSON object an event. Invariant: over lost connections and restarts each
 //! event is printed once.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::destination::{Destination, REFUSED, Socket};
 use super::{Failure, Settings, print, tell};
-use crate::auth::{Minter, Request};
 use crate::domain::channel::{Channel, Pattern};
 
 /// Follow channels in the terminal, one JSON object a line
@@ -30,21 +27,8 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     after: Option<String>,
 
-    /// The daemon's address; the one of the configuration otherwise
-    #[arg(long, value_name = "URL")]
-    url: Option<String>,
-
-    /// A token; without one the configured secret signs one for --user
-    #[arg(long, env = "ROWCAST_TOKEN", hide_env_values = true)]
-    token: Option<String>,
-
-    /// Who to be, where the configured secret signs the token
-    #[arg(long, value_name = "ID", default_value = "tail")]
-    user: String,
-
-    /// The role in that token
-    #[arg(long)]
-    role: Option<String>,
+    #[command(flatten)]
+    destination: Destination,
 }
 
 pub async fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
@@ -71,17 +55,15 @@ async fn keep_following(
     settings: &Settings,
     places: &mut [Place],
 ) -> Result<(), Failure> {
-    let (url, token) = destination(args, settings)?;
-    let mut socket = connect(&url, token.as_deref()).await?;
+    let mut socket = args.destination.way(settings)?.connect(USER).await?;
     loop {
         let wait = follow(&mut socket, places).await?;
         tell("the connection is gone; coming back");
         sleep(wait).await;
         let mut pause = FIRST_PAUSE;
         socket = loop {
-            // A token that was signed here is signed anew.
-            let (url, token) = destination(args, settings)?;
-            match connect(&url, token.as_deref()).await {
+            // The secret may have changed meanwhile.
+            match args.destination.way(settings)?.connect(USER).await {
                 Ok(socket) => break socket,
                 Err(failure) if failure.message() == REFUSED => return Err(failure),
                 Err(_) => sleep(pause).await,
@@ -146,42 +128,6 @@ fn note_place(text: &str, places: &mut [Place]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The configuration is needed only for what the arguments leave open.
-fn destination(args: &Args, settings: &Settings) -> Result<(String, Option<String>), Failure> {
-    if let (Some(url), Some(token)) = (&args.url, &args.token) {
-        return Ok((url.clone(), Some(token.clone())));
-    }
-    let config = settings.load()?.config;
-    let url = args.url.clone().unwrap_or_else(|| format!("ws://{}/v1/ws", config.server.listen));
-    let token = match &args.token {
-        Some(token) => Some(token.clone()),
-        None if !config.auth.has_key() && config.auth.anonymous => None,
-        None => {
-            let (user, role) = (args.user.clone(), args.role.clone());
-            let request = Request { user, role, claims: Vec::new(), ttl: TOKEN_LIFE };
-            Some(Minter::new(&config.auth)?.sign(request, SystemTime::now())?)
-        }
-    };
-    Ok((url, token))
-}
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
-
-async fn connect(url: &str, token: Option<&str>) -> Result<Socket, Failure> {
-    let mut request = url.into_client_request()?;
-    if let Some(token) = token {
-        request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
-    }
-    match tokio_tungstenite::connect_async(request).await {
-        Ok((socket, _)) => Ok(socket),
-        Err(tungstenite::Error::Http(answer)) if answer.status() == 401 => {
-            Err(Failure::new(REFUSED)
-                .next("its log says why; `rowcast token` signs one with the configured secret"))
-        }
-        Err(error) => Err(Failure::from(error).next(format!("is the daemon running at {url}?"))),
-    }
-}
-
 /// Events to standard output, all else to standard error.
 fn show(text: &str) -> Result<(), Failure> {
     let message: Value = serde_json::from_str(text)?;
@@ -204,13 +150,12 @@ fn show(text: &str) -> Result<(), Failure> {
     }
 }
 
-const REFUSED: &str = "the daemon refused the token";
+/// Unless --user says otherwise.
+const USER: &str = "tail";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-const TOKEN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 const EXAMPLES: &str = "\
 Examples:

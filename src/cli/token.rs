@@ -35,7 +35,7 @@ pub fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     print(&minter.sign(request, SystemTime::now())?)
 }
 
-fn claim(text: &str) -> Result<(String, Value), String> {
+pub(super) fn claim(text: &str) -> Result<(String, Value), String> {
     let (name, value) = super::key_and_value(text)?;
     let value = serde_json::from_str(&value).unwrap_or(Value::String(value));
     Ok((name, value))
