@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Failure, Settings};
@@ -41,7 +41,7 @@ pub struct Destination {
 }
 
 pub struct Way {
-    pub url: String,
+    url: String,
     pass: Pass,
 }
 
@@ -84,6 +84,11 @@ impl Destination {
 }
 
 impl Way {
+    /// The address without its query, which may hold a token.
+    pub fn shown(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
+    }
+
     /// Signed anew each time where it is signed here, for this user unless the flags name one.
     pub fn token(&self, user: &str) -> Result<Option<String>, Failure> {
         match &self.pass {
@@ -107,7 +112,8 @@ impl Way {
             request.headers_mut().insert("authorization", format!("Bearer {token}").parse()?);
         }
         let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
-        match tokio_tungstenite::connect_async_with_config(request, Some(config), true).await {
+        let connecting = tokio_tungstenite::connect_async_with_config(request, Some(config), true);
+        match Box::pin(connecting).await {
             Ok((socket, _)) => Ok(socket),
             Err(Error::Http(answer)) => Err(refusal(&answer)),
             Err(error) => Err(self.unreached(error)),
@@ -117,13 +123,14 @@ impl Way {
     fn unreached(&self, error: Error) -> Failure {
         let next = match &error {
             Error::Io(cause) if cause.kind() == ErrorKind::AddrNotAvailable => {
-                "this machine has no port left for that address: widen net.ipv4.ip_local_port_range".to_owned()
+                "this machine has no port left for that address: widen net.ipv4.ip_local_port_range"
+                    .to_owned()
             }
             Error::Io(cause) if is_certificate(cause) => {
                 "the certificate is not one that this machine trusts; SSL_CERT_FILE names others"
                     .to_owned()
             }
-            _ => format!("is the daemon running at {}?", self.url),
+            _ => format!("is the daemon running at {}?", self.shown()),
         };
         Failure::from(error).next(next)
     }
@@ -157,7 +164,9 @@ fn advice(status: u16, said: &str) -> &'static str {
         429 if said.contains("address") => {
             "for a test, raise limits.connections_per_address and reload; if its log names a proxy, name that in server.trusted_proxies"
         }
-        429 => "for a test, raise limits.connections_per_user and reload, or give each its own user",
+        429 => {
+            "for a test, raise limits.connections_per_user and reload, or give each its own user"
+        }
         503 => "it is full: limits.connections, and LimitNOFILE of its unit",
         403 => "it came by no proxy that server.trusted_proxies names",
         _ => "clients connect to /v1/ws, and a proxy has to pass the upgrade on",
@@ -166,7 +175,7 @@ fn advice(status: u16, said: &str) -> &'static str {
 
 pub const REFUSED: &str = "the daemon refused the token";
 
-const TOKEN_LIFE: Duration = Duration::from_hours(12);
+const TOKEN_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
 /// Room for some messages: there may be thousands of sockets, and each read clears it first.
 const READ_BUFFER: usize = 4096;

@@ -3,6 +3,7 @@
 //! In: arguments. Out: data on standard output, talk on standard error, and the exit code: 0 done,
 //! 1 failed, 2 wrong usage. Invariant: a command that fails says what to do next.
 
+mod bench;
 mod completions;
 mod config;
 mod database;
@@ -53,6 +54,7 @@ enum Command {
     Emit(emit::Args),
     Doctor(doctor::Args),
     Explain(explain::Args),
+    Bench(bench::Args),
     Uninstall(uninstall::Args),
     Config(config::Args),
     Token(token::Args),
@@ -73,6 +75,7 @@ async fn run(command: Command, settings: &Settings) -> Result<(), Failure> {
         Command::Emit(args) => emit::run(args, settings).await,
         Command::Doctor(args) => Box::pin(doctor::run(args, settings)).await,
         Command::Explain(args) => Box::pin(explain::run(args, settings)).await,
+        Command::Bench(args) => Box::pin(bench::run(args, settings)).await,
         Command::Uninstall(args) => uninstall::run(args, settings).await,
         Command::Config(args) => config::run(args, settings),
         Command::Token(args) => token::run(args, settings),

@@ -12,11 +12,23 @@ use std::process::ExitCode;
 pub struct Failure {
     message: String,
     next: Option<String>,
+    code: u8,
 }
 
 impl Failure {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), next: None }
+        Self { message: message.into(), next: None, code: 1 }
+    }
+
+    /// What no single argument shows to be wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self { code: 2, ..Self::new(message) }
+    }
+
+    /// The same, with this before its message.
+    #[must_use]
+    pub fn behind(self, words: &str) -> Self {
+        Self { message: format!("{words}{}", self.message), ..self }
     }
 
     #[must_use]
@@ -36,7 +48,7 @@ impl Failure {
         if let Some(next) = &self.next {
             let _ = writeln!(stderr, "→ {next}");
         }
-        ExitCode::FAILURE
+        ExitCode::from(self.code)
     }
 }
 

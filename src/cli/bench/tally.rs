@@ -51,6 +51,11 @@ impl Tally {
         true
     }
 
+    /// One without a number.
+    pub fn count(&mut self) {
+        self.received += 1;
+    }
+
     pub fn received(&self) -> u64 {
         self.received
     }

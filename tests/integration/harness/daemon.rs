@@ -157,7 +157,7 @@ impl Client {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().expect("a header value"));
         }
-        let (socket, _) = tokio_tungstenite::connect_async(request).await?;
+        let (socket, _) = Box::pin(tokio_tungstenite::connect_async(request)).await?;
         Ok(Self { socket })
     }
 

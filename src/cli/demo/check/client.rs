@@ -44,7 +44,7 @@ impl Client {
         let mut request = format!("ws://{address}/v1/ws").into_client_request()?;
         let offered = format!("rowcast.v1, bearer.{token}");
         request.headers_mut().insert("sec-websocket-protocol", offered.parse()?);
-        let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
+        let (mut socket, _) = Box::pin(tokio_tungstenite::connect_async(request)).await?;
         for channel in CHANNELS {
             let subscribe = json!({ "type": "subscribe", "ref": channel, "channel": channel });
             socket.send(Message::text(subscribe.to_string())).await?;
