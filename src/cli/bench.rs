@@ -108,11 +108,15 @@ impl Args {
     fn channel(&self, run: &str) -> Result<String, Failure> {
         let Some(channel) = &self.channel else { return Ok(format!("{FAMILY}{run}")) };
         let parsed = if self.listen_only {
-            Pattern::parse(channel).map(|_| ())
+            Pattern::parse(channel).map(|pattern| pattern.is_reserved())
         } else {
-            Channel::parse(channel).map(|_| ())
+            Channel::parse(channel).map(|channel| channel.is_reserved())
         };
-        parsed.map_err(|error| Failure::usage(format!("--channel {channel}: {error}")))?;
+        let is_reserved =
+            parsed.map_err(|error| Failure::usage(format!("--channel {channel}: {error}")))?;
+        if is_reserved {
+            return Err(Failure::usage(format!("--channel {channel}: the name is reserved")));
+        }
         Ok(channel.clone())
     }
 }

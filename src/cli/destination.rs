@@ -27,7 +27,7 @@ pub struct Destination {
     #[arg(long, env = "ROWCAST_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 
-    /// Who to be, where the configured secret signs the token [default: the command's name]
+    /// Who to be, where the configured secret signs the token [default: the command's name, numbered where several connect]
     #[arg(long, value_name = "ID")]
     pub user: Option<String>,
 

@@ -9,6 +9,7 @@ mod issuer;
 mod key_pairs;
 
 mod awkward_rows;
+mod bench;
 mod capture;
 mod connect;
 mod crash;

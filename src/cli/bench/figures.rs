@@ -135,10 +135,12 @@ impl Figures {
         }
     }
 
-    /// Whether each event reached each subscriber once, and in order.
+    /// Whether nobody was lost, and each event reached each subscriber once and in order.
     pub fn is_as_promised(&self) -> bool {
-        let all = &self.deliveries;
-        [all.missing, all.repeated, all.out_of_order].iter().all(|count| count.unwrap_or(0) == 0)
+        let (all, lost) = (&self.deliveries, Some(self.subscribers.lost));
+        [lost, all.missing, all.repeated, all.out_of_order]
+            .iter()
+            .all(|count| count.unwrap_or(0) == 0)
     }
 }
 

@@ -52,6 +52,9 @@ pub async fn measure(
             return Err(failure);
         }
     };
+    if scene.plan.listen_only {
+        scene.start(Instant::now());
+    }
     begin(&scene.plan);
     let cpu = cpu_time();
     let mut written = readers.while_writing(&scene, writers.clone(), &interrupts).await?;
@@ -168,7 +171,6 @@ async fn write(
         return writer::write(scene, clients, stop).await;
     }
     let start = Instant::now();
-    scene.start(start);
     stop.run_until_cancelled(sleep(scene.plan.duration)).await;
     Ok(Written { time: start.elapsed(), ..Written::nothing(1) })
 }
@@ -203,8 +205,11 @@ impl Measured {
         if self.figures.is_as_promised() {
             return Ok(());
         }
-        let all = &self.figures.deliveries;
+        let (all, lost) = (&self.figures.deliveries, self.figures.subscribers.lost);
         let missing = all.missing.unwrap_or_default();
+        if missing == 0 && lost > 0 {
+            return Err(Failure::new(format!("{lost} subscribers were lost")).next(self.next()));
+        }
         if missing == 0 {
             return Err(Failure::new("events came twice, or out of their order")
                 .next("that is a fault of rowcast: please report it with these figures"));

@@ -23,7 +23,7 @@ mod said;
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
 #[allow(unused_imports, reason = "as above")]
-pub use daemon::{Client, OPEN, World};
+pub use daemon::{Client, OPEN, SECRET, World};
 pub use database::Database;
 #[allow(unused_imports, reason = "as above")]
 pub use demo::Demo;

@@ -1,0 +1,323 @@
+//! `rowcast bench`, as it is shipped, against a daemon that works, refuses, revokes and goes away.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+
+use rowcast::app::Daemon;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+use crate::harness::{Client, OPEN, Outcome, SECRET, World, rowcast};
+
+/// A daemon, and the configuration from which the program has its address and its secret.
+struct Scene {
+    world: World,
+    folder: TempDir,
+}
+
+impl Scene {
+    async fn with(settings: &str) -> Self {
+        let world = World::with(settings).await;
+        let folder = tempfile::tempdir().unwrap();
+        let listen = world.daemon.address();
+        let text = format!("[server]\nlisten = \"{listen}\"\n[auth]\nsecret_file = \"secret\"\n");
+        std::fs::write(folder.path().join("rowcast.toml"), text).unwrap();
+        std::fs::write(folder.path().join("secret"), SECRET).unwrap();
+        Self { world, folder }
+    }
+
+    fn arguments(&self, arguments: &[&str]) -> Vec<String> {
+        let file = self.folder.path().join("rowcast.toml").display().to_string();
+        let all = ["bench", "--config", &file];
+        all.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect()
+    }
+
+    /// The program, run to its end while the daemon goes on.
+    async fn bench(&self, arguments: &[&str]) -> Outcome {
+        let (url, arguments) = (self.world.db.url().to_owned(), self.arguments(arguments));
+        let run = move || {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            rowcast(&url, &arguments)
+        };
+        spawn_blocking(run).await.unwrap()
+    }
+
+    /// The program, once its subscribers stand.
+    async fn begun(&self, arguments: &[&str]) -> Running {
+        let child = Command::new(env!("CARGO_BIN_EXE_rowcast"))
+            .args(self.arguments(arguments))
+            .env("DATABASE_URL", self.world.db.url())
+            .env_remove("ROWCAST_TOKEN")
+            .current_dir(self.folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut running = Running(child);
+        spawn_blocking(move || {
+            let talk = BufReader::new(running.0.stderr.take().unwrap());
+            let mut lines = talk.lines().map(Result::unwrap);
+            let stands = lines.find(|line| line.contains("; writing") || line.contains("; listen"));
+            assert!(stands.is_some(), "it ended before it began");
+            // Or it would be told that nobody listens.
+            std::thread::spawn(move || lines.for_each(drop));
+            running
+        })
+        .await
+        .unwrap()
+    }
+
+    /// Somebody else on the channel, who knows how far the run is.
+    async fn witness(&self, channel: &str) -> Client {
+        self.world.subscriber("witness", &[channel]).await
+    }
+
+    async fn rows(&self, channel: &str) -> i64 {
+        let query = "select count(*) from rowcast.event where channels = array[$1]";
+        self.world.db.client().await.query_one(query, &[&channel]).await.unwrap().get(0)
+    }
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Running {
+    fn interrupt(&self) {
+        let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::INT).unwrap();
+    }
+
+    /// Its exit code and its figures.
+    async fn end(mut self) -> (i32, Value) {
+        let waiting = move || {
+            let mut text = String::new();
+            self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+            let code = self.0.wait().unwrap().code().unwrap();
+            (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+        };
+        spawn_blocking(waiting).await.unwrap()
+    }
+}
+
+fn figures(outcome: &Outcome) -> Value {
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
+}
+
+const FINDINGS: [&str; 3] = ["missing", "repeated", "out_of_order"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_figures_of_a_run_add_up_and_nothing_stays_behind() {
+    let scene = Scene::with(OPEN).await;
+    let arguments = ["--subscribers", "40", "--rate", "200", "--duration", "1s", "--json"];
+    let all = figures(&scene.bench(&arguments).await);
+    assert_eq!(
+        (&all["subscribers"]["connected"], &all["subscribers"]["lost"]),
+        (&40.into(), &0.into())
+    );
+    assert_eq!(all["events"]["asked"], 200);
+    let committed = all["events"]["committed"].as_u64().unwrap();
+    assert!((1..=200).contains(&committed), "{all}");
+    let deliveries = &all["deliveries"];
+    assert_eq!(
+        (&deliveries["expected"], &deliveries["received"]),
+        (&(committed * 40).into(), &(committed * 40).into())
+    );
+    assert_eq!(FINDINGS.map(|name| deliveries[name].as_u64()), [Some(0); 3], "{all}");
+    let at = |kind: &str, name: &str| all["latency_ms"][kind][name].as_f64().unwrap();
+    for kind in ["commit", "delivery", "last"] {
+        let ascending = ["min", "p50", "p90", "p99", "p99_9", "max"].map(|name| at(kind, name));
+        assert!(ascending[0] > 0.0 && ascending.is_sorted(), "{all}");
+    }
+    assert!(
+        at("last", "min") >= at("delivery", "min") && at("last", "p50") >= at("delivery", "p50")
+    );
+    let channel = all["channel"].as_str().unwrap();
+    assert_eq!(scene.rows(channel).await, i64::try_from(committed).unwrap() + 1, "and the end");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_on_one_channel_count_their_own_events_only() {
+    let scene = Scene::with(OPEN).await;
+    let arguments = ["--channel", "both", "--rate", "100", "--duration", "1s", "--json"];
+    let (one, other) = tokio::join!(scene.bench(&arguments), scene.bench(&arguments));
+    for all in [figures(&one), figures(&other)] {
+        assert_eq!(all["deliveries"]["received"], all["deliveries"]["expected"]);
+        assert_eq!(FINDINGS.map(|name| all["deliveries"][name].as_u64()), [Some(0); 3], "{all}");
+    }
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_reads_has_the_table_and_the_picture() {
+    let scene = Scene::with(OPEN).await;
+    let outcome = scene.bench(&["--subscribers", "5", "--rate", "50", "--duration", "1s"]).await;
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let text = &outcome.stdout;
+    assert!(text.starts_with("rowcast/"), "{text}");
+    for part in
+        ["5 subscribers of bench:", "commit", "last subscriber", "█", " %", "ms  ", "missing 0"]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert!(!text.contains('\u{1b}'), "no colour: {text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_refused_is_told_with_a_policy_that_opens_it() {
+    let scene = Scene::with("").await;
+    let outcome = scene.bench(&["--subscribers", "2"]).await;
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{outcome:?}");
+    let policy = outcome.stderr.find("[[policy]]").map(|start| outcome.stderr[start..].to_owned());
+    scene.world.daemon.stop().await;
+    let scene = Scene::with(&policy.expect("a policy is told")).await;
+    let arguments = ["--subscribers", "2", "--duration", "200ms"];
+    assert_eq!(scene.bench(&arguments).await.code, 1, "not to everybody");
+    let outcome = scene.bench(&[&arguments[..], &["--role", "bench"]].concat()).await;
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_hears_what_to_do_about_it() {
+    let scene = Scene::with(&format!("{OPEN}\n[limits]\nconnections_per_user = 3\n")).await;
+    let told = [
+        (vec!["--token", "nonsense"], "the daemon refused the token"),
+        (vec!["--user", "one", "--subscribers", "9"], "limits.connections_per_user"),
+        (vec!["--channel", "user:other"], "[[policy]]"),
+        (vec!["--url", "ws://127.0.0.1:1/v1/ws"], "is the daemon running at"),
+    ];
+    for (arguments, sentence) in told {
+        let outcome = scene.bench(&arguments).await;
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{arguments:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(sentence), "{arguments:?}: {outcome:?}");
+    }
+    // As many as there may be are no fault.
+    let outcome =
+        scene.bench(&["--user", "one", "--subscribers", "3", "--duration", "100ms"]).await;
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_may_not_send_is_told_what_to_grant() {
+    let scene = Scene::with(OPEN).await;
+    let role = scene.world.db.role("mute");
+    scene
+        .world
+        .sql(&format!("create role {role} login; grant usage on schema rowcast to {role}"))
+        .await;
+    let url = format!("database.url={}", scene.world.db.url_as(&role));
+    let outcome = scene.bench(&["--set", &url, "--subscribers", "2", "--duration", "1s"]).await;
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stderr.contains("rowcast.grant_emit"), "{outcome:?}");
+    scene.world.sql(&format!("select rowcast.grant_emit('{role}')")).await;
+    let outcome = scene.bench(&["--set", &url, "--subscribers", "2", "--duration", "100ms"]).await;
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_subscriber_is_counted_with_its_code_and_the_rest_goes_on_until_ctrl_c() {
+    let scene = Scene::with(OPEN).await;
+    let mut witness = scene.witness("bench:a").await;
+    let arguments = ["--channel", "bench:a", "--subscribers", "3", "--duration", "1h", "--json"];
+    let running = scene.begun(&arguments).await;
+    witness.changes(2).await;
+    scene.world.sql("select rowcast.revoke('bench-2')").await;
+    // The close comes some time after this; events that are written after it are missing.
+    witness.changes(50).await;
+    running.interrupt();
+    let (code, all) = running.end().await;
+    assert_eq!(code, 1, "{all}");
+    assert_eq!(all["interrupted"], true, "{all}");
+    assert_eq!(all["subscribers"]["lost_by_code"], serde_json::json!({ "4503": 1 }), "{all}");
+    let number = |name: &str| all["deliveries"][name].as_u64().unwrap();
+    assert!(number("missing") > 0, "{all}");
+    assert_eq!(number("received") + number("missing"), number("expected"), "{all}");
+    assert_eq!(number("expected"), all["events"]["committed"].as_u64().unwrap() * 3, "{all}");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_goes_away_ends_the_run() {
+    let scene = Scene::with(OPEN).await;
+    let mut witness = scene.witness("bench:b").await;
+    let running = scene
+        .begun(&["--channel", "bench:b", "--subscribers", "4", "--duration", "1h", "--json"])
+        .await;
+    witness.changes(2).await;
+    scene.world.daemon.stop().await;
+    let (code, all) = running.end().await;
+    assert_eq!(code, 1, "{all}");
+    assert_eq!(all["subscribers"]["lost_by_code"], serde_json::json!({ "1012": 4 }), "{all}");
+    assert_eq!(all["interrupted"], false, "{all}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_the_daemon_there_does_not_follow_are_missing() {
+    let scene = Scene::with(OPEN).await;
+    let elsewhere = World::start().await;
+    let url = format!("ws://{}/v1/ws", elsewhere.daemon.address());
+    let arguments =
+        ["--url", &url, "--subscribers", "2", "--duration", "100ms", "--patience", "1s"];
+    let outcome = scene.bench(&arguments).await;
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(outcome.stdout.contains("2 subscribers were still behind"), "{outcome:?}");
+    assert!(outcome.stderr.contains("deliveries are missing"), "{outcome:?}");
+    assert!(outcome.stderr.contains("follow the database"), "{outcome:?}");
+    for daemon in [scene.world.daemon, elsewhere.daemon] {
+        Daemon::stop(daemon).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_listens_counts_what_others_write_and_writes_nothing() {
+    let scene = Scene::with(OPEN).await;
+    let arguments =
+        ["--channel", "a:*", "--listen-only", "--subscribers", "3", "--duration", "3s", "--json"];
+    let running = scene.begun(&arguments).await;
+    scene.world.sql("select rowcast.emit('a:' || n, 'n', '1') from generate_series(1, 7) n").await;
+    let (code, all) = running.end().await;
+    assert_eq!(code, 0, "{all}");
+    assert_eq!(all["deliveries"]["received"], 21, "{all}");
+    assert!(all["latency_ms"]["delivery"]["p50"].as_f64().is_some(), "{all}");
+    let unknown = [&all["events"], &all["deliveries"]["missing"], &all["latency_ms"]["commit"]];
+    assert_eq!(unknown, [&Value::Null; 3], "{all}");
+    let rows = "select count(*) from rowcast.event";
+    let rows: i64 = scene.world.db.client().await.query_one(rows, &[]).await.unwrap().get(0);
+    assert_eq!(rows, 7);
+    scene.world.daemon.stop().await;
+}
+
+#[test]
+fn what_makes_no_sense_is_wrong_usage() {
+    let wrong: [(&[&str], &str); 9] = [
+        (&["--rate", "0"], "0 is not in 1..=100000"),
+        (&["--subscribers", "0"], "0 is not in 1..=60000"),
+        (&["--writers", "100"], "100 is not in 1..=64"),
+        (&["--payload", "5"], "5 is not in 96..=1048576"),
+        (&["--duration", "0s"], "too short for a single event"),
+        (&["--rate", "100000", "--duration", "1h"], "may be 10000000 at most"),
+        (&["--channel", "orders:*"], "--channel orders:*"),
+        (&["--channel", "rowcast:own"], "the name is reserved"),
+        (&["--listen-only"], "--channel"),
+    ];
+    for (arguments, sentence) in wrong {
+        let outcome =
+            rowcast("postgres://nobody@127.0.0.1:1/none", &[&["bench"], arguments].concat());
+        assert_eq!(outcome.code, 2, "{arguments:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(sentence), "{arguments:?}: {outcome:?}");
+    }
+}
