@@ -2,14 +2,21 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 use rowcast::app::Daemon;
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::task::spawn_blocking;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_rustls::TlsAcceptor;
 
 use crate::harness::{Client, OPEN, Outcome, SECRET, World, rowcast};
+use crate::tls::Authority;
 
 /// A daemon, and the configuration from which the program has its address and its secret.
 struct Scene {
@@ -44,17 +51,20 @@ impl Scene {
         spawn_blocking(run).await.unwrap()
     }
 
-    /// The program, once its subscribers stand.
-    async fn begun(&self, arguments: &[&str]) -> Running {
-        let child = Command::new(env!("CARGO_BIN_EXE_rowcast"))
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
+        command
             .args(self.arguments(arguments))
             .env("DATABASE_URL", self.world.db.url())
             .env_remove("ROWCAST_TOKEN")
-            .current_dir(self.folder.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .current_dir(self.folder.path());
+        command
+    }
+
+    /// The program, once its subscribers stand.
+    async fn begun(&self, arguments: &[&str]) -> Running {
+        let child =
+            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut running = Running(child);
         spawn_blocking(move || {
             let talk = BufReader::new(running.0.stderr.take().unwrap());
@@ -299,6 +309,58 @@ async fn who_only_listens_counts_what_others_write_and_writes_nothing() {
     let rows: i64 = scene.world.db.client().await.query_one(rows, &[]).await.unwrap().get(0);
     assert_eq!(rows, 7);
     scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_certificate_has_to_be_one_that_this_machine_trusts() {
+    let scene = Scene::with(OPEN).await;
+    let authority = Authority::new();
+    let front = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("wss://localhost:{}/v1/ws", front.local_addr().unwrap().port());
+    let terminating = terminate(front, &authority, scene.world.daemon.address());
+    for (roots, code) in [(authority.path("ca.crt"), 0), (Authority::new().path("ca.crt"), 1)] {
+        let mut command =
+            scene.command(&["--url", &url, "--subscribers", "3", "--duration", "100ms"]);
+        command.env("SSL_CERT_FILE", roots).env_remove("SSL_CERT_DIR");
+        let output = spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let talk = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{talk}");
+        assert_eq!(talk.contains("SSL_CERT_FILE"), code == 1, "{talk}");
+    }
+    terminating.abort();
+    scene.world.daemon.stop().await;
+}
+
+/// What a proxy does that ends TLS and changes nothing else.
+fn terminate(
+    front: TcpListener,
+    authority: &Authority,
+    daemon: std::net::SocketAddr,
+) -> JoinHandle<()> {
+    let issued = authority.issue("server", "subjectAltName=DNS:localhost");
+    let text = |end: &str| &issued.iter().find(|(name, _)| name.ends_with(end)).unwrap().1;
+    let certificate = CertificateDer::from_pem_slice(text(".crt").as_bytes()).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(text(".key").as_bytes()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    tokio::spawn(async move {
+        loop {
+            let (line, _) = front.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client that does not trust it is gone.
+                let Ok(mut client) = acceptor.accept(line).await else { return };
+                let mut daemon = TcpStream::connect(daemon).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut daemon).await;
+            });
+        }
+    })
 }
 
 #[test]

@@ -198,12 +198,13 @@ fn connection_string(server: &ScratchCluster, parameters: &str) -> String {
     format!("user=postgres dbname=postgres hostaddr=127.0.0.1 port={port} {parameters}")
 }
 
-struct Authority {
+/// Who signs certificates.
+pub struct Authority {
     folder: TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::named("authority")
     }
 
@@ -221,7 +222,7 @@ impl Authority {
         authority
     }
 
-    fn issue(&self, name: &str, extensions: &str) -> Vec<(String, String)> {
+    pub fn issue(&self, name: &str, extensions: &str) -> Vec<(String, String)> {
         self.issue_for_days(name, extensions, 2)
     }
 
@@ -249,7 +250,7 @@ impl Authority {
         format!("sslrootcert={}", self.path("ca.crt"))
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         Path::join(self.folder.path(), name).display().to_string()
     }
 
