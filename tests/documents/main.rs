@@ -89,6 +89,40 @@ async fn the_dashboard_and_the_alerts_name_metrics_that_are_there() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_figure_of_a_load_test_is_explained_and_none_that_is_not_there() {
+    let world = World::with(OPEN).await;
+    let url = format!("ws://{}/v1/ws", world.daemon.address());
+    let token = world.token("ana");
+    let arguments = ["bench", "--url", &url, "--token", &token, "--subscribers", "3", "--json"];
+    let arguments = [&arguments[..], &["--duration", "200ms"]].concat();
+    let outcome = rowcast(world.db.url(), &arguments);
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let figures: Value = serde_json::from_str(&outcome.stdout).expect("it is JSON");
+    let page = Document::read("operations.md");
+    let table = page.section("### The figures as JSON");
+    let cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let explained: Vec<String> = cells.map(str::to_owned).collect();
+    assert_eq!(BTreeSet::from_iter(explained.clone()), leaves(&figures));
+    assert_eq!(explained.len(), leaves(&figures).len(), "one line for each");
+    for name in figures["latency_ms"]["delivery"].as_object().expect("an object").keys() {
+        assert!(table.contains(&format!("`{name}`")), "{name}");
+    }
+    world.daemon.stop().await;
+}
+
+/// Each figure by its path; what has the same names inside everywhere is one.
+fn leaves(figures: &Value) -> BTreeSet<String> {
+    let mut leaves = BTreeSet::new();
+    for (name, value) in figures.as_object().expect("an object") {
+        match value.as_object() {
+            Some(inner) => leaves.extend(inner.keys().map(|inner| format!("{name}.{inner}"))),
+            None => drop(leaves.insert(name.clone())),
+        }
+    }
+    leaves
+}
+
 fn panels(dashboard: &Value) -> Vec<&Value> {
     dashboard["panels"].as_array().expect("panels").iter().collect()
 }

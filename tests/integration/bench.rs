@@ -1,121 +1,21 @@
 //! `rowcast bench`, as it is shipped, against a daemon that works, refuses, revokes and goes away.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+mod scene;
+
 use std::sync::Arc;
 
 use rowcast::app::Daemon;
-use rustix::process::{Pid, Signal, kill_process};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::{Client, OPEN, Outcome, SECRET, World, rowcast};
+use crate::harness::{OPEN, Outcome, World, rowcast};
 use crate::tls::Authority;
-
-/// A daemon, and the configuration from which the program has its address and its secret.
-struct Scene {
-    world: World,
-    folder: TempDir,
-}
-
-impl Scene {
-    async fn with(settings: &str) -> Self {
-        let world = World::with(settings).await;
-        let folder = tempfile::tempdir().unwrap();
-        let listen = world.daemon.address();
-        let text = format!("[server]\nlisten = \"{listen}\"\n[auth]\nsecret_file = \"secret\"\n");
-        std::fs::write(folder.path().join("rowcast.toml"), text).unwrap();
-        std::fs::write(folder.path().join("secret"), SECRET).unwrap();
-        Self { world, folder }
-    }
-
-    fn arguments(&self, arguments: &[&str]) -> Vec<String> {
-        let file = self.folder.path().join("rowcast.toml").display().to_string();
-        let all = ["bench", "--config", &file];
-        all.iter().chain(arguments).map(|argument| (*argument).to_owned()).collect()
-    }
-
-    /// The program, run to its end while the daemon goes on.
-    async fn bench(&self, arguments: &[&str]) -> Outcome {
-        let (url, arguments) = (self.world.db.url().to_owned(), self.arguments(arguments));
-        let run = move || {
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            rowcast(&url, &arguments)
-        };
-        spawn_blocking(run).await.unwrap()
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
-        command
-            .args(self.arguments(arguments))
-            .env("DATABASE_URL", self.world.db.url())
-            .env_remove("ROWCAST_TOKEN")
-            .current_dir(self.folder.path());
-        command
-    }
-
-    /// The program, once its subscribers stand.
-    async fn begun(&self, arguments: &[&str]) -> Running {
-        let child =
-            self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut running = Running(child);
-        spawn_blocking(move || {
-            let talk = BufReader::new(running.0.stderr.take().unwrap());
-            let mut lines = talk.lines().map(Result::unwrap);
-            let stands = lines.find(|line| line.contains("; writing") || line.contains("; listen"));
-            assert!(stands.is_some(), "it ended before it began");
-            // Or it would be told that nobody listens.
-            std::thread::spawn(move || lines.for_each(drop));
-            running
-        })
-        .await
-        .unwrap()
-    }
-
-    /// Somebody else on the channel, who knows how far the run is.
-    async fn witness(&self, channel: &str) -> Client {
-        self.world.subscriber("witness", &[channel]).await
-    }
-
-    async fn rows(&self, channel: &str) -> i64 {
-        let query = "select count(*) from rowcast.event where channels = array[$1]";
-        self.world.db.client().await.query_one(query, &[&channel]).await.unwrap().get(0)
-    }
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Running {
-    fn interrupt(&self) {
-        let pid = Pid::from_raw(self.0.id().cast_signed()).unwrap();
-        kill_process(pid, Signal::INT).unwrap();
-    }
-
-    /// Its exit code and its figures.
-    async fn end(mut self) -> (i32, Value) {
-        let waiting = move || {
-            let mut text = String::new();
-            self.0.stdout.take().unwrap().read_to_string(&mut text).unwrap();
-            let code = self.0.wait().unwrap().code().unwrap();
-            (code, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
-        };
-        spawn_blocking(waiting).await.unwrap()
-    }
-}
+use scene::Scene;
 
 fn figures(outcome: &Outcome) -> Value {
     assert_eq!(outcome.code, 0, "{outcome:?}");
@@ -257,6 +157,40 @@ async fn a_lost_subscriber_is_counted_with_its_code_and_the_rest_goes_on_until_c
     assert!(number("missing") > 0, "{all}");
     assert_eq!(number("received") + number("missing"), number("expected"), "{all}");
     assert_eq!(number("expected"), all["events"]["committed"].as_u64().unwrap() * 3, "{all}");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_stalls_is_in_the_latency_of_every_event_that_was_due() {
+    let scene = Scene::with(OPEN).await;
+    let mut witness = scene.witness("bench:c").await;
+    let arguments = ["--channel", "bench:c", "--subscribers", "2", "--writers", "1"];
+    let schedule = ["--rate", "1000", "--duration", "1h", "--json"];
+    let running = scene.begun(&[&arguments[..], &schedule].concat()).await;
+    witness.changes(2).await;
+    // Nobody may write for a second, and what was due in it waits: a thousand events, of which few were on their way.
+    let stall = "begin; lock table rowcast.event in share mode; select pg_sleep(1); commit";
+    scene.world.sql(stall).await;
+    running.interrupt();
+    let (code, all) = running.end().await;
+    assert_eq!(code, 0, "{all}");
+    assert_eq!(FINDINGS.map(|name| all["deliveries"][name].as_u64()), [Some(0); 3], "{all}");
+    for kind in ["commit", "delivery", "last"] {
+        assert!(all["latency_ms"][kind]["p50"].as_f64().unwrap() > 100.0, "{all}");
+    }
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_that_the_database_does_not_take_is_told_as_the_databases() {
+    let scene = Scene::with(OPEN).await;
+    let arguments =
+        ["--subscribers", "2", "--writers", "1", "--rate", "100000", "--duration", "1s"];
+    let outcome = scene.bench(&[&arguments[..], &["--patience", "1m"]].concat()).await;
+    assert_eq!(outcome.code, 0, "{outcome:?}");
+    let said = outcome.stdout.lines().find(|line| line.contains("could not keep the rate"));
+    assert!(said.is_some_and(|said| said.starts_with("the database")), "{outcome:?}");
+    assert!(said.is_some_and(|said| said.ends_with(" of 100,000 events")), "{outcome:?}");
     scene.world.daemon.stop().await;
 }
 
