@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::{OPEN, Outcome, World, rowcast};
+use crate::harness::{Fault, OPEN, Outcome, Proxy, World, rowcast};
 use crate::tls::Authority;
 use scene::Scene;
 
@@ -195,18 +195,39 @@ async fn a_rate_that_the_database_does_not_take_is_told_as_the_databases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_at_the_end_is_waited_for() {
+    let scene = Scene::with(OPEN).await;
+    let mut witness = scene.witness("bench:d").await;
+    let line = Proxy::to(scene.world.daemon.address()).await;
+    let url = format!("ws://{}/v1/ws", line.address());
+    let arguments = ["--channel", "bench:d", "--subscribers", "3", "--duration", "300ms", "--json"];
+    let arguments = [&arguments[..], &["--url", &url, "--patience", "1m"]].concat();
+    let running = scene.begun(&arguments).await;
+    line.set(Fault::Stalled);
+    witness.skip_to(|message| message["row"]["n"] == -1).await;
+    line.set(Fault::None);
+    let (code, all) = running.end().await;
+    assert_eq!(code, 0, "{all}");
+    assert_eq!(all["deliveries"]["received"], all["deliveries"]["expected"], "{all}");
+    scene.world.daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_goes_away_ends_the_run() {
     let scene = Scene::with(OPEN).await;
     let mut witness = scene.witness("bench:b").await;
-    let running = scene
-        .begun(&["--channel", "bench:b", "--subscribers", "4", "--duration", "1h", "--json"])
-        .await;
+    let arguments = ["--channel", "bench:b", "--subscribers", "4", "--duration", "1h", "--json"];
+    let writing = scene.begun(&arguments).await;
+    let listening = scene.begun(&[&arguments[..], &["--listen-only"]].concat()).await;
     witness.changes(2).await;
     scene.world.daemon.stop().await;
-    let (code, all) = running.end().await;
-    assert_eq!(code, 1, "{all}");
-    assert_eq!(all["subscribers"]["lost_by_code"], serde_json::json!({ "1012": 4 }), "{all}");
-    assert_eq!(all["interrupted"], false, "{all}");
+    for running in [writing, listening] {
+        let (code, all) = running.end().await;
+        assert_eq!(code, 1, "{all}");
+        let lost = serde_json::json!({ "1012": 4 });
+        assert_eq!(all["subscribers"]["lost_by_code"], lost, "{all}");
+        assert_eq!(all["interrupted"], false, "{all}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
