@@ -178,7 +178,9 @@ impl Field {
         let before = (entry.contender.load.bytes, entry.contender.load.frames);
         let figure = entry.contender.turn(events, 1, 1)?;
         let load = &entry.contender.load;
-        entry.bytes = (load.bytes - before.0) as f64 / (load.frames - before.1) as f64;
+        if figure.is_some() {
+            entry.bytes = (load.bytes - before.0) as f64 / (load.frames - before.1) as f64;
+        }
         entry.single.push(figure);
         Ok(())
     }
@@ -262,7 +264,7 @@ impl Run {
     }
 
     const fn saturated(&self) -> u64 {
-        self.or(640, 320)
+        self.or(512, 256)
     }
 }
 
