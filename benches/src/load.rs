@@ -67,14 +67,37 @@ impl Load {
 
     /// As many more clients with their welcome, in waves.
     pub fn connect(&mut self, count: usize, server: SocketAddr, tokens: &[String]) -> Outcome<()> {
+        let open = |load: &mut Self, number: usize| {
+            let request = upgrade(&tokens[number % tokens.len()]);
+            load.open(server, Some(&request), Dialect::Plain, None)
+        };
+        self.in_waves(count, open, |socket| socket.seen > 0)
+    }
+
+    /// Clients of another server, which are subscribed when this returns.
+    pub fn connect_peer(
+        &mut self,
+        count: usize,
+        server: SocketAddr,
+        path: &str,
+        dialect: Dialect,
+    ) -> Outcome<()> {
+        let request = upgrade_of_peer(path);
+        let open = |load: &mut Self, _| load.open(server, Some(&request), dialect, None);
+        self.in_waves(count, open, |socket| socket.head.is_none() && socket.ear.ready)
+    }
+
+    fn in_waves(
+        &mut self,
+        count: usize,
+        open: impl Fn(&mut Self, usize) -> Outcome<()>,
+        is_ready: impl Fn(&Socket) -> bool,
+    ) -> Outcome<()> {
         let first = self.sockets.len();
         for wave in (first..first + count).collect::<Vec<_>>().chunks(WAVE) {
-            for number in wave {
-                let request = upgrade(&tokens[number % tokens.len()]);
-                self.open(server, Some(&request), Dialect::Plain, None)?;
-            }
+            wave.iter().try_for_each(|number| open(self, *number))?;
             let wave = wave[0]..=wave[wave.len() - 1];
-            self.until("a welcome", |load| load.sockets[wave.clone()].iter().all(|s| s.seen > 0))?;
+            self.until("a welcome", |load| load.sockets[wave.clone()].iter().all(&is_ready))?;
         }
         Ok(())
     }
@@ -90,27 +113,6 @@ impl Load {
     /// Clients of the raw server, which says nothing first.
     pub fn connect_raw(&mut self, count: usize, server: SocketAddr) -> Outcome<()> {
         (0..count).try_for_each(|_| self.open(server, None, Dialect::Plain, None))
-    }
-
-    /// Clients of another server, which are subscribed when this returns.
-    pub fn connect_peer(
-        &mut self,
-        count: usize,
-        server: SocketAddr,
-        path: &str,
-        dialect: Dialect,
-    ) -> Outcome<()> {
-        let first = self.sockets.len();
-        for wave in (first..first + count).collect::<Vec<_>>().chunks(WAVE) {
-            for _ in wave {
-                self.open(server, Some(&upgrade_of_peer(path)), dialect, None)?;
-            }
-            let wave = wave[0]..=wave[wave.len() - 1];
-            self.until("a subscription", |load| {
-                load.sockets[wave.clone()].iter().all(|s| s.head.is_none() && s.ear.ready)
-            })?;
-        }
-        Ok(())
     }
 
     fn open(

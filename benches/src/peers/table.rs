@@ -77,10 +77,10 @@ fn chart(rows: &[Row]) -> String {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 1040 {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
          <rect width=\"1040\" height=\"{height}\" fill=\"#ffffff\"/>\n\
-         <text x=\"16\" y=\"24\" font-size=\"16\" fill=\"#1b1f24\">CPU of a delivery as a multiple of raw send(), 1,000 subscribers, shorter is better</text>\n"
+         <text x=\"16\" y=\"24\" font-size=\"16\" fill=\"#1b1f24\">CPU of a delivery to one of 1,000 subscribers: shorter is better</text>\n"
     );
-    let longest = rows.iter().flat_map(|row| [row.single_ratio, row.saturated_ratio]).flatten();
-    let unit = WIDTH / longest.fold(1.0, f64::max);
+    let longest = rows.iter().flat_map(|row| [row.single, row.saturated]).flatten();
+    let scale = WIDTH / longest.fold(f64::MIN_POSITIVE, f64::max);
     for (number, row) in rows.iter().enumerate() {
         let top = TOP + number * STEP;
         let _ = writeln!(
@@ -88,22 +88,22 @@ fn chart(rows: &[Row]) -> String {
             "<text x=\"{LEFT}\" y=\"{}\" text-anchor=\"end\" fill=\"#1b1f24\">{}</text>{}{}",
             top + 21,
             row.name,
-            bar(row.single_ratio, top, unit, "#2f7d5b", "one event at a time"),
-            bar(row.saturated_ratio, top + 16, unit, "#4a6fa5", "32 outstanding"),
+            bar(row.single, top, scale, "#2f7d5b", "one event at a time"),
+            bar(row.saturated, top + 16, scale, "#4a6fa5", "32 outstanding"),
         );
     }
     svg + "</svg>\n"
 }
 
-fn bar(ratio: Option<f64>, top: usize, unit: f64, colour: &str, what: &str) -> String {
-    let Some(ratio) = ratio else { return String::new() };
-    let (left, width) = (LEFT + 10, ratio * unit);
+fn bar(cpu: Option<f64>, top: usize, scale: f64, colour: &str, what: &str) -> String {
+    let Some(cpu) = cpu else { return String::new() };
+    let (left, width) = (LEFT + 10, cpu * scale);
     format!(
         "<rect x=\"{left}\" y=\"{top}\" width=\"{width:.1}\" height=\"13\" fill=\"{colour}\"/>\
-         <text x=\"{:.1}\" y=\"{}\" fill=\"#57606a\">{}x, {what}</text>",
+         <text x=\"{:.1}\" y=\"{}\" fill=\"#57606a\">{} µs, {what}</text>",
         f64::from(left) + width + 8.0,
         top + 11,
-        digits(ratio),
+        digits(cpu * 1e6),
     )
 }
 
@@ -120,4 +120,4 @@ const TOP: usize = 44;
 const STEP: usize = 40;
 const LEFT: i32 = 160;
 /// Of the longest bar.
-const WIDTH: f64 = 680.0;
+const WIDTH: f64 = 660.0;
