@@ -70,13 +70,13 @@ impl Field {
     }
 
     /// The first turn warms up and is not counted.
-    pub fn take_turns(&mut self, run: &Run) -> Outcome<()> {
+    pub fn take_turns(&mut self, run: &Run, rig: &Rig) -> Outcome<()> {
         let count = self.entries.len();
         for turn in 0..=run.turns() {
             for at in 0..count {
                 let at = (at + usize::try_from(turn)?) % count;
                 self.single(at, run.singles())?;
-                self.saturated(at, run.saturated())?;
+                self.saturated(at, run.saturated(), rig)?;
             }
         }
         Ok(())
@@ -95,16 +95,16 @@ impl Field {
         Ok(())
     }
 
-    fn saturated(&mut self, at: usize, events: u64) -> Outcome<()> {
+    fn saturated(&mut self, at: usize, events: u64, rig: &Rig) -> Outcome<()> {
         self.answer_pings()?;
         let step = if self.entries[at].name == RAW { self.at_once } else { 1 };
         let entry = &mut self.entries[at];
-        let writes = machine::writes(entry.contender.pid)?;
+        let writes = rig.daemon.writes()?;
         let figure = entry.contender.turn(events, OUTSTANDING, step)?;
         entry.saturated.push(figure);
         if at == 0 {
             let deliveries = (events * SUBSCRIBERS as u64) as f64;
-            let at_once = deliveries / (machine::writes(entry.contender.pid)? - writes);
+            let at_once = deliveries / (rig.daemon.writes()? - writes);
             self.at_once = rounded(at_once).clamp(1, OUTSTANDING);
         }
         Ok(())

@@ -34,7 +34,7 @@ pub fn compare(run: &Run) -> Outcome<()> {
     let mut rig = Rig::new(run)?;
     let memory = memory(run, &mut rig, &installed)?;
     let mut field = Field::start(run, &rig, &installed)?;
-    field.take_turns(run)?;
+    field.take_turns(run, &rig)?;
     table::show(run, &field.rows(&memory)?)
 }
 
