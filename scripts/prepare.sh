@@ -143,19 +143,27 @@ fetch_programs() {
     command -v "$name" >/dev/null || [ -x "/usr/sbin/$name" ] || [ -x "$(tools)/bin/$name" ] || missing=1
   done
   [ -n "$missing" ] || return 0
-  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
-    fail "${1##*/} is missing." "Install $package with the package manager of this system, and start again."
-  fi
-  say "Fetching $package"
   folder=$(mktemp -d) || exit 1
-  if { (cd "$folder" && apt-get download -qq "$package" >&2) ||
-       { apt_update_once && (cd "$folder" && apt-get download -qq "$package" >&2); }; } &&
-     dpkg-deb -x "$folder"/*.deb "$folder" && mkdir -p "$(tools)/bin"; then
+  unpack_package "$package" "$folder" && mkdir -p "$(tools)/bin" &&
     for path in "$@"; do cp "$folder$path" "$(tools)/bin/"; done
-  fi
   rm -rf "$folder"
   [ -x "$(tools)/bin/${1##*/}" ] ||
     fail "$package is missing and could not be fetched." "Install it yourself:  sudo apt-get install $package"
+}
+
+# unpack_package APT-PACKAGE FOLDER: its files below the folder, with nothing installed.
+unpack_package() {
+  local package=$1 into=$2 download status=0
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    fail "$package is missing." "Install it with the package manager of this system, and start again."
+  fi
+  say "Fetching $package"
+  download=$(mktemp -d) || exit 1
+  { (cd "$download" && apt-get download -qq "$package" >&2) ||
+      { apt_update_once && (cd "$download" && apt-get download -qq "$package" >&2); }; } &&
+    dpkg-deb -x "$download"/*.deb "$into" || status=1
+  rm -rf "$download"
+  return $status
 }
 
 need_nginx() { fetch_programs nginx /usr/sbin/nginx; }

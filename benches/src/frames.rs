@@ -1,7 +1,7 @@
 //! Walks over the frames of a WebSocket without looking into them.
 //!
-//! In: bytes as they come. Out: one call for each frame that is complete. Invariant: nothing is copied and nothing
-//! parsed but headers, so that counting costs the load client next to nothing.
+//! In: bytes as they come. Out: the pieces of each frame, of which most have one. Invariant: nothing is copied and
+//! nothing parsed but headers, so that counting costs the load client next to nothing.
 
 /// Where one socket's stream stands.
 #[derive(Debug, Default)]
@@ -13,27 +13,31 @@ pub struct Walker {
     inside: bool,
 }
 
+/// As much of a payload as came together.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    pub bytes: &'a [u8],
+    pub first: bool,
+    pub last: bool,
+}
+
 pub const TEXT: u8 = 1;
 pub const CLOSE: u8 = 8;
 pub const PING: u8 = 9;
 
 impl Walker {
-    /// Calls `frame` with the opcode and the payload, which is there only if it came in one piece.
-    pub fn walk(&mut self, mut bytes: &[u8], mut frame: impl FnMut(u8, Option<&[u8]>)) {
+    /// Calls `piece` with the opcode and what there is of the payload.
+    pub fn walk(&mut self, mut bytes: &[u8], mut piece: impl FnMut(u8, Piece)) {
         while !bytes.is_empty() {
-            let mut whole = true;
-            if self.inside {
-                whole = false;
-            } else if !self.take_header(&mut bytes) {
+            let first = !self.inside;
+            if first && !self.take_header(&mut bytes) {
                 return;
             }
             let taken = self.left.min(bytes.len());
             let (payload, rest) = bytes.split_at(taken);
             self.left -= taken;
             self.inside = self.left > 0;
-            if !self.inside {
-                frame(self.opcode, whole.then_some(payload));
-            }
+            piece(self.opcode, Piece { bytes: payload, first, last: !self.inside });
             bytes = rest;
         }
     }
@@ -104,8 +108,9 @@ mod tests {
         let stream = [unmasked(b"short"), unmasked(&[7; 300]), empty.to_vec()].concat();
         for cut in 0..=stream.len() {
             let (mut walker, mut seen) = (Walker::default(), Vec::new());
-            walker.walk(&stream[..cut], |opcode, _| seen.push(opcode));
-            walker.walk(&stream[cut..], |opcode, _| seen.push(opcode));
+            for part in [&stream[..cut], &stream[cut..]] {
+                walker.walk(part, |opcode, piece| seen.extend(piece.last.then_some(opcode)));
+            }
             assert_eq!(seen, [TEXT, TEXT, PING], "cut at {cut}");
         }
     }

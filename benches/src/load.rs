@@ -13,6 +13,7 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Outcome;
+use crate::dialect::{Dialect, Ear, Heard};
 use crate::frames::{CLOSE, PING, TEXT, Walker, masked};
 
 pub struct Load {
@@ -20,8 +21,10 @@ pub struct Load {
     events: Events,
     buffer: Vec<u8>,
     sockets: Vec<Socket>,
-    /// Data frames over all sockets.
+    /// Messages over all sockets, which are data frames where a server has no dialect of its own.
     pub frames: u64,
+    /// Everything that was read.
+    pub bytes: u64,
     /// Texts of the next frames of each socket are kept, so many.
     keep: usize,
     stopwatch: Option<Stopwatch>,
@@ -32,6 +35,7 @@ struct Socket {
     /// The answer to the upgrade, until it is complete; `None` from then on.
     head: Option<Vec<u8>>,
     walker: Walker,
+    ear: Ear,
     seen: u64,
     kept: Vec<String>,
     closed: bool,
@@ -55,6 +59,7 @@ impl Load {
             buffer: vec![0; 256 * 1024],
             sockets: Vec::new(),
             frames: 0,
+            bytes: 0,
             keep: 0,
             stopwatch: None,
         })
@@ -62,13 +67,37 @@ impl Load {
 
     /// As many more clients with their welcome, in waves.
     pub fn connect(&mut self, count: usize, server: SocketAddr, tokens: &[String]) -> Outcome<()> {
+        let open = |load: &mut Self, number: usize| {
+            let request = upgrade(&tokens[number % tokens.len()]);
+            load.open(server, Some(&request), Dialect::Plain, None)
+        };
+        self.in_waves(count, open, |socket| socket.seen > 0)
+    }
+
+    /// Clients of another server, which are subscribed when this returns.
+    pub fn connect_peer(
+        &mut self,
+        count: usize,
+        server: SocketAddr,
+        path: &str,
+        dialect: Dialect,
+    ) -> Outcome<()> {
+        let request = upgrade_of_peer(path);
+        let open = |load: &mut Self, _| load.open(server, Some(&request), dialect, None);
+        self.in_waves(count, open, |socket| socket.head.is_none() && socket.ear.ready)
+    }
+
+    fn in_waves(
+        &mut self,
+        count: usize,
+        open: impl Fn(&mut Self, usize) -> Outcome<()>,
+        is_ready: impl Fn(&Socket) -> bool,
+    ) -> Outcome<()> {
         let first = self.sockets.len();
         for wave in (first..first + count).collect::<Vec<_>>().chunks(WAVE) {
-            for number in wave {
-                self.open(server, Some(&tokens[number % tokens.len()]), None)?;
-            }
+            wave.iter().try_for_each(|number| open(self, *number))?;
             let wave = wave[0]..=wave[wave.len() - 1];
-            self.until("a welcome", |load| load.sockets[wave.clone()].iter().all(|s| s.seen > 0))?;
+            self.until("a welcome", |load| load.sockets[wave.clone()].iter().all(&is_ready))?;
         }
         Ok(())
     }
@@ -76,20 +105,21 @@ impl Load {
     /// A client that has only a small buffer for what it will not read.
     pub fn connect_narrow(&mut self, server: SocketAddr, token: &str) -> Outcome<usize> {
         let number = self.sockets.len();
-        self.open(server, Some(token), Some(4096))?;
+        self.open(server, Some(&upgrade(token)), Dialect::Plain, Some(4096))?;
         self.until("a welcome", |load| load.sockets[number].seen > 0)?;
         Ok(number)
     }
 
     /// Clients of the raw server, which says nothing first.
     pub fn connect_raw(&mut self, count: usize, server: SocketAddr) -> Outcome<()> {
-        (0..count).try_for_each(|_| self.open(server, None, None))
+        (0..count).try_for_each(|_| self.open(server, None, Dialect::Plain, None))
     }
 
     fn open(
         &mut self,
         server: SocketAddr,
-        token: Option<&str>,
+        request: Option<&str>,
+        dialect: Dialect,
         buffer: Option<usize>,
     ) -> Outcome<()> {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
@@ -107,12 +137,12 @@ impl Load {
             Token(self.sockets.len()),
             Interest::READABLE,
         )?;
-        if let Some(token) = token {
-            stream.write_all(upgrade(token).as_bytes())?;
+        if let Some(request) = request {
+            stream.write_all(request.as_bytes())?;
         }
-        let head = token.map(|_| Vec::new());
-        let (walker, kept) = (Walker::default(), Vec::new());
-        self.sockets.push(Socket { stream, head, walker, seen: 0, kept, closed: false });
+        let head = request.map(|_| Vec::new());
+        let (walker, ear, kept) = (Walker::default(), Ear::new(dialect), Vec::new());
+        self.sockets.push(Socket { stream, head, walker, ear, seen: 0, kept, closed: false });
         Ok(())
     }
 
@@ -251,6 +281,7 @@ impl Load {
             };
             let new = socket.take(&self.buffer[..count], self.keep)?;
             self.frames += new;
+            self.bytes += count as u64;
             if let Some(stopwatch) = &mut self.stopwatch {
                 stopwatch.note(number, socket.seen - new..socket.seen);
             }
@@ -279,20 +310,26 @@ impl Socket {
             self.head = None;
             rest = &joined;
         }
-        let (mut new, mut pings) = (0, 0);
-        let (kept, closed) = (&mut self.kept, &mut self.closed);
-        self.walker.walk(rest, |opcode, payload| match opcode {
-            PING => pings += 1,
+        let (mut new, mut answers) = (0, Vec::new());
+        let (ear, kept, closed) = (&mut self.ear, &mut self.kept, &mut self.closed);
+        self.walker.walk(rest, |opcode, piece| match opcode {
+            PING if piece.last => answers.push(masked(PONG, &[])),
+            PING => {}
             CLOSE => *closed = true,
-            _ => {
-                new += 1;
-                if kept.len() < keep {
-                    kept.push(String::from_utf8_lossy(payload.unwrap_or_default()).into_owned());
+            _ => ear.hear(piece, |heard| match heard {
+                Heard::Message => {
+                    new += 1;
+                    if kept.len() < keep {
+                        // Texts that came in parts are none that anybody looks at.
+                        let text = if piece.first { piece.bytes } else { &[] };
+                        kept.push(String::from_utf8_lossy(text).into_owned());
+                    }
                 }
-            }
+                Heard::Question(answer) => answers.push(masked(TEXT, answer.as_bytes())),
+            }),
         });
-        for _ in 0..pings {
-            let _ = self.stream.write(&masked(PONG, &[]));
+        for answer in answers {
+            let _ = self.stream.write(&answer);
         }
         self.seen += new;
         Ok(new)
@@ -317,6 +354,13 @@ fn upgrade(token: &str) -> String {
         "GET /v1/ws HTTP/1.1\r\nhost: bench\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
          authorization: Bearer {token}\r\n\r\n"
+    )
+}
+
+pub fn upgrade_of_peer(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
     )
 }
 

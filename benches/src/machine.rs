@@ -10,6 +10,14 @@ use std::time::Duration;
 
 use crate::Outcome;
 
+/// A process and its children.
+pub fn family(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    [pid].into_iter().chain(children).collect()
+}
+
 /// CPU time of all threads that a process has.
 pub fn cpu(pid: u32) -> Outcome<Duration> {
     let mut nanoseconds = 0;

@@ -5,9 +5,11 @@
 
 mod cases;
 mod daemon;
+mod dialect;
 mod frames;
 mod load;
 mod machine;
+mod peers;
 mod raw;
 mod report;
 mod rig;
@@ -59,9 +61,10 @@ fn measure(arguments: &[String]) -> Outcome<()> {
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let named: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| *argument != "--quick").collect();
-    let unknown = named.iter().find(|name| cases::find(name).is_none());
-    if let Some(unknown) = unknown {
-        return Err(format!("there is no case {unknown}; there are {}", cases::names()).into());
+    let known = |name: &str| name == peers::NAME || cases::find(name).is_some();
+    if let Some(unknown) = named.iter().find(|name| !known(name)) {
+        let all = format!("{} and {}", cases::names(), peers::NAME);
+        return Err(format!("there is no case {unknown}; there are {all}").into());
     }
     let run = Run { quick, root: root(), folder: folder()? };
     let mut failed = Vec::new();
@@ -74,6 +77,13 @@ fn measure(arguments: &[String]) -> Outcome<()> {
                 failed.push(case.name);
             }
         }
+    }
+    // Only by its name: it needs other people's servers.
+    if named.contains(&peers::NAME) {
+        peers::compare(&run).unwrap_or_else(|error| {
+            eprintln!("   failed: {error}");
+            failed.push(peers::NAME);
+        });
     }
     if failed.is_empty() {
         Ok(())

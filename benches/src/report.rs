@@ -75,17 +75,20 @@ pub fn render(root: &Path) -> Outcome<()> {
     let folder = root.join("benches");
     let lines = read(&folder.join("results.tsv"));
     let host = fs::read_to_string(folder.join("machine.txt")).unwrap_or_default();
-    let readme = fs::read_to_string(folder.join("README.md"))?;
-    let parts =
-        readme.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
-    let (head, tail) = parts.ok_or("benches/README.md has lost the marks of its table")?;
-    let table = table(&lines);
-    let host = host.trim();
-    fs::write(
-        folder.join("README.md"),
-        format!("{head}{BEGIN}\nMachine: {host}.\n\n{table}{END}{tail}"),
-    )?;
+    let text = format!("Machine: {}.\n\n{}", host.trim(), table(&lines));
+    replace(root, BEGIN, END, &text)?;
     Ok(fs::write(folder.join("chart.svg"), chart(&lines))?)
+}
+
+/// Writes what stands between two marks of the benches' page.
+pub fn replace(root: &Path, begin: &str, end: &str, text: &str) -> Outcome<()> {
+    let page = root.join("benches/README.md");
+    let readme = fs::read_to_string(&page)?;
+    let parts =
+        readme.split_once(begin).and_then(|(head, rest)| Some((head, rest.split_once(end)?.1)));
+    let (head, tail) =
+        parts.ok_or_else(|| format!("benches/README.md has lost the mark {begin}"))?;
+    Ok(fs::write(&page, format!("{head}{begin}\n{text}{end}{tail}"))?)
 }
 
 struct Line {
@@ -169,7 +172,7 @@ fn spaced(unit: &str) -> String {
     }
 }
 
-fn digits(value: f64) -> String {
+pub fn digits(value: f64) -> String {
     match value.abs() {
         large if large >= 1000.0 => grouped(value),
         middle if middle >= 100.0 => format!("{value:.0}"),

@@ -1,13 +1,13 @@
 //! The cases, one file each.
 
-mod fanout;
+pub mod fanout;
 mod handshakes;
 mod idle;
 mod ingest;
 mod latency;
 mod memory;
 mod resume;
-mod saturated;
+pub mod saturated;
 mod selective;
 mod stuck;
 mod writer;
