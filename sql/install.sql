@@ -44,6 +44,7 @@ select not exists (select from rowcast.migration where version = 4) as missing \
 \ir functions/audience.sql
 \ir functions/missing_side.sql
 \ir functions/side.sql
+\ir functions/said.sql
 \ir functions/event_select.sql
 \ir functions/rebuild_query.sql
 \ir functions/surviving.sql
@@ -57,12 +58,17 @@ select not exists (select from rowcast.migration where version = 4) as missing \
 \ir functions/announce.sql
 \ir functions/capture_name.sql
 \ir functions/store.sql
+\ir functions/telling.sql
+\ir functions/told_select.sql
+\ir functions/told_store.sql
+\ir functions/silent.sql
 \ir functions/bare.sql
 \ir functions/rescue_declarations.sql
 \ir functions/row_body.sql
 \ir functions/statement_rescue.sql
 \ir functions/statement_body.sql
 \ir functions/wake_up.sql
+\ir functions/told.sql
 \ir functions/capture_function.sql
 \ir functions/tells_truncate.sql
 \ir functions/sweep_statements.sql

@@ -13,8 +13,8 @@ begin
         return '    first := null;';
     end if;
     return format($text$    select %L::text as "table", %L as op, %L::text[] as channels, null::text[] as users, null::json as key, null::json as "row",
-           null::json as old, null::text[] as changed, capture.writer as "user", capture.origin as origin, %L::boolean as truncated
-      into first;$text$, w.name, op, fixed, op <> 'truncate');
+           null::json as old, null::text[] as changed, %s as "user", %s as origin, %L::boolean as truncated
+      into first;$text$, w.name, op, fixed, rowcast._said('user'), rowcast._said('origin'), op <> 'truncate');
 end;
 $$;
 

@@ -1,4 +1,5 @@
 -- The trigger function of one table and one kind of write, as text. What it runs for a change is fixed text: nothing is looked up per row.
+-- Its first block builds the event of a row that is the only one; everything behind "if told" is for more rows and for trouble.
 create or replace function rowcast._capture_function(w rowcast.watched, op text)
     returns text
     language sql
@@ -23,37 +24,37 @@ $text$,
         format('Captures %s of %s for rowcast; written by rowcast.watch.', op, w.name))
       from (select format($text$
 #variable_conflict use_column
-<<capture>>
 declare
-    writer constant text := left(nullif(current_setting('rowcast.user', true), ''), 200);
-    origin constant text := left(nullif(current_setting('rowcast.origin', true), ''), 200);
     first  record;
     second record;
-    logged boolean := false;
-%6$sbegin
-    -- A half-dropped schema silences rowcast; it never fails the write.
-    if to_regclass('rowcast.event_default') is null or to_regclass('rowcast.event_id_seq') is null then
-        raise warning 'rowcast: the log is missing, a change of %% was not captured', %1$L;
-        return null;
-    end if;
+    told   boolean;
+    logged boolean;
+%1$sbegin
 %2$s
-    if not first is null then
-%3$s    end if;
+%3$s    if not first is null then
+        %7$s%4$s    end if;
     if not second is null then
-%4$s    end if;
-%5$s    return null;
+%5$s    end if;
+%6$s    return null;
 end;
 $text$,
-        w.name,
+        case when op <> 'truncate' and w.captured = 'statement' then E'    several boolean;\n    problem text;\n    stored bigint;\n' else '' end,
         case
             when op = 'truncate' then rowcast._bare(w, op)
             when w.captured = 'row' then rowcast._row_body(w, op)
             else rowcast._statement_body(w, op)
         end,
+        case when op = 'truncate' then '' else format(E'    if told then\n%s        return null;\n    end if;\n', rowcast._told_store(w, op)) end,
         rowcast._store(w, 'first'),
         rowcast._store(w, 'second'),
-        case when w.wake = 'auto' and w.log then rowcast._wake_up() else '' end,
-        case when op <> 'truncate' and w.captured = 'statement' then E'    several boolean;\n    problem text;\n    stored bigint;\n' else '' end)) b (body);
+        case when w.wake = 'auto' and w.log then format($text$    if logged then
+        begin
+%s        exception when others then
+            raise warning 'rowcast: the daemon could not be woken: %%', sqlerrm;
+        end;
+    end if;
+$text$, rowcast._wake_up()) else '' end,
+        rowcast._silent(w))) b (body);
 $$;
 
 comment on function rowcast._capture_function(rowcast.watched, text) is

@@ -78,8 +78,8 @@ begin
             when 'update' then format('case when after.image is not null then %s end', rowcast._changed(w, strict))
             else 'null::text[]'
         end,
-        case when strict then 'capture.writer' else '$3' end,
-        case when strict then 'capture.origin' else '$4' end,
+        case when strict then format('(select %s)', rowcast._said('user')) else '$3' end,
+        case when strict then format('(select %s)', rowcast._said('origin')) else '$4' end,
         case
             when whole = '' or (strict and not exists (select from rowcast._column c
                                                         where c.target = w.target and c.name = any (w.published) and c.size is not null))

@@ -12,7 +12,8 @@ declare
     moved constant text := (select string_agg(case when c.identical then format('new.%1$I is distinct from old.%1$I', c.name)
                                                    else format('row(new.%1$I)::record *<> row(old.%1$I)::record', c.name) end, ' or ')
                               from rowcast._column c where c.target = w.target and c.name = any (w.key || rowcast._named(coalesce(w.users, '{}'))));
-    build text := format(E'%s\n  into first;', rowcast._event_select(w, op, here, true));
+    build text := format(E'%s\n        if found then\n%s        end if;',
+                         rowcast._told_select(w, op, rowcast._event_select(w, op, here, true), null), rowcast._told(w));
 begin
     if op = 'update' and moved is not null then
         -- A changed key, or another audience, is one row gone and another come.
@@ -25,6 +26,9 @@ begin
     return format($text$    begin
 %1$s
     exception when others then
+        if told then
+            raise warning 'rowcast: the daemon could not be woken: %%', sqlerrm;
+        else
         declare
 %4$s        begin
             first := null;
@@ -35,6 +39,7 @@ begin
             second := null;
 %6$s
         end;
+        end if;
     end;$text$,
         build, w.name, op, rowcast._rescue_declarations(w, op),
         case op when 'insert' then 'null, new' when 'delete' then 'old, null' else 'old, new' end,

@@ -14,8 +14,9 @@ declare
     source  constant text := case op when 'insert' then after when 'delete' then before
                                      else format('%s join %s on %s', before, after, pair) end;
     query   constant text := rowcast._event_select(w, op, source, true);
-    one     text := query || E'\n  into first;';
     many    text := rowcast._log_columns() || E'\n' || query || E';\nlogged := found;';
+    several text := 'first.several';
+    unpaired text := '';
     orphan  text;
     removed text;
     added   text;
@@ -25,26 +26,32 @@ begin
         orphan := format('not exists (select from %s where %s)', after, pair);
         removed := rowcast._event_select(w, 'delete', before, true, orphan);
         added := rowcast._event_select(w, 'insert', after, true, format('not exists (select from %s where %s)', before, pair));
-        one := concat_ws(E'\n', one, 'if first is null then', removed, '  into first;', added, '  into second;', 'end if;');
         many := concat_ws(E'\n', many, format('if exists (select from %s where %s) then', before, orphan),
                           rowcast._log_columns(), removed || ';', 'logged := logged or found;',
                           rowcast._log_columns(), added || ';', 'logged := logged or found;', 'end if;');
+        several := 'coalesce(first.several, exists (select from new_rows offset 1))';
+        unpaired := concat_ws(E'\n', '        else', removed, '  into first;', added, '  into second;', '');
     end if;
     return format($text$    begin
-        several := exists (select from %1$s offset 1);
-        if not several then
-%2$s
-        else
+%1$s
+        several := %2$s;
+        if several then
+            first := null;
 %3$s
-        end if;
+        elsif found then
+%4$s%5$s        end if;
     exception when others then
-        first := null;
-        second := null;
-        logged := false;
-        problem := sqlerrm;
+        if told then
+            raise warning 'rowcast: the daemon could not be woken: %%', sqlerrm;
+        else
+            first := null;
+            second := null;
+            logged := false;
+            problem := sqlerrm;
+        end if;
     end;
-%4$s$text$,
-        rows, one, many, rowcast._statement_rescue(w, op));
+%6$s$text$,
+        rowcast._told_select(w, op, query, rows), several, many, rowcast._told(w), unpaired, rowcast._statement_rescue(w, op));
 end;
 $$;
 

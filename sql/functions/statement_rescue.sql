@@ -6,7 +6,7 @@ create or replace function rowcast._statement_rescue(w rowcast.watched, op text)
     set search_path = pg_catalog, pg_temp
 as $$
     select format($text$    if problem is not null then
-        declare
+        %9$s        declare
 %3$s            rows    refcursor;
             pair    record;
             fetched boolean := false;
@@ -15,7 +15,7 @@ as $$
                 perform rowcast._warn(%1$L, %2$L, problem);
                 begin
                     execute rowcast._bulk(query, names, numbers, needed, watched, tg_relid)
-                      using null::text, null::text, capture.writer, capture.origin, 8388608::int8;
+                      using null::text, null::text, %7$s, %8$s, 8388608::int8;
                     get diagnostics stored = row_count;
                 exception when others then
                     stored := null;
@@ -58,7 +58,10 @@ as $$
         rowcast._rescue_declarations(w, op),
         rowcast._bare(w, op),
         rowcast._store(w, 'first'),
-        rowcast._store(w, 'second'));
+        rowcast._store(w, 'second'),
+        rowcast._said('user'),
+        rowcast._said('origin'),
+        rowcast._silent(w));
 $$;
 
 comment on function rowcast._statement_rescue(rowcast.watched, text) is
