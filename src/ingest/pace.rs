@@ -158,7 +158,7 @@ const EACH: Duration = Duration::from_millis(4);
 /// Ten at once are many too; and as long after the last of many the daemon tries to sleep.
 const FULL: Duration = Duration::from_millis(40);
 
-/// Between reads while there is traffic; a read takes the server about 0.1 ms.
+/// Between reads while there is traffic. Timers round up, so these are two milliseconds apart at least.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_millis(5);
 
