@@ -34,6 +34,7 @@ pub struct EventLog {
     client: Client,
     read_all: Statement,
     read_rest: Statement,
+    watches: Statement,
     /// Which slots may hold what is new.
     current: Mutex<Option<Current>>,
     session: i32,
@@ -46,10 +47,11 @@ impl EventLog {
         client.batch_execute(PLANS).await?;
         let read_all = client.prepare(&slots::read_new(None, true)).await?;
         let read_rest = client.prepare(READ_REST).await?;
+        let watches = client.prepare(WATCHES).await?;
         let now = client.query_one(NOW, &[]).await?;
         let (session, opened) = (now.try_get(0)?, Arc::new(now.try_get::<_, &str>(1)?.parse()?));
         let current = Mutex::default();
-        Ok(Self { client, read_all, read_rest, current, session, opened, identity })
+        Ok(Self { client, read_all, read_rest, watches, current, session, opened, identity })
     }
 
     /// The empty batch before the recent past: where a reader begins.
@@ -88,7 +90,7 @@ impl EventLog {
         }
         let current = Current::look(&self.client).await?;
         let reading = self.read_new(&self.read_all, before).await?;
-        *self.current() = Some(current.behind(Arc::clone(reading.upto())));
+        *self.current() = current.map(|look| look.behind(Arc::clone(reading.upto())));
         Ok(reading)
     }
 
@@ -134,7 +136,7 @@ impl EventLog {
 
     /// What the watches say of how their changes arrive.
     pub async fn watches(&self) -> Result<Watches, ReadError> {
-        let row = self.client.query_one(WATCHES, &[]).await?;
+        let row = self.client.query_one(&self.watches, &[]).await?;
         let unlogged: Vec<String> = row.try_get(1)?;
         Ok(Watches {
             polled: row.try_get(0)?,

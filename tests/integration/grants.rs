@@ -50,8 +50,10 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("SELECT on rowcast.identity", &["start", "follow", "parked", "notify-only", "resume"]),
     ("SELECT on rowcast.migration", &["check"]),
     ("SELECT on rowcast.revocation", &["revocations"]),
+    ("SELECT on rowcast.slot", &["follow"]),
     ("SELECT on rowcast.watched", &["notify-only"]),
     ("SELECT on rowcast.watches", &["list"]),
+    ("SELECT on sequence rowcast.event_slot_seq", &["follow"]),
     (
         "USAGE on schema rowcast",
         &[

@@ -28,6 +28,7 @@ mod resume;
 mod retention;
 mod rights;
 mod scratch;
+mod slots;
 mod tail;
 mod tls;
 mod tokens;

@@ -31,12 +31,13 @@ pub struct Look {
 }
 
 impl Current {
-    pub async fn look(client: &Client) -> Result<Look, Error> {
-        let row = client.query_one(SLOTS, &[]).await?;
+    /// `None` while there is no turn: then nothing is in a slot.
+    pub async fn look(client: &Client) -> Result<Option<Look>, Error> {
+        let Some(row) = client.query_opt(SLOTS, &[]).await? else { return Ok(None) };
         let slots: Vec<i32> = row.try_get(1)?;
         let calm = client.prepare(&read_new(Some(&slots), false)).await?;
         let crowded = client.prepare(&read_new(Some(&slots), true)).await?;
-        Ok(Look { turn: row.try_get(0)?, calm, crowded })
+        Ok(Some(Look { turn: row.try_get(0)?, calm, crowded }))
     }
 
     /// How to read what follows this position; `None` where slots that are left out may hold some of it.
@@ -110,7 +111,9 @@ select cur.snapshot, max(e.xid::text::int8) over (), cur.floor, ",
 /// there was in progress; the one that the turn has reached; one that holds something and is not written down.
 const SLOTS: &str = "\
 with ring as materialized (
-       select pg_sequence_last_value('rowcast.event_slot_seq') as turn)
+       select last_value as turn
+         from rowcast.event_slot_seq
+        where is_called)
 select ring.turn,
        array(select n
                from generate_series(0, 11) n
