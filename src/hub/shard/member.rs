@@ -17,24 +17,30 @@ use crate::domain::position::Position;
 use crate::domain::routes::SubscriberId;
 use crate::protocol::Wire;
 
+/// What a delivery looks at comes first, in as few cache lines as may be: after a thousand writes none of it is in a
+/// cache any more, and waiting for memory is most of what a delivery costs beside the system call.
+#[repr(C, align(64))]
 pub(super) struct Subscriber {
-    pub(super) tenant: u64,
-    pub(super) sink: Arc<dyn Sink>,
-    pub(super) wire: &'static dyn Wire,
-    pub(super) user: Option<Arc<str>>,
-    pub(super) greeting: Greeting,
-    pub(super) subscriptions: Vec<Subscription>,
-    pub(super) catch_ups: Vec<CatchUp>,
+    /// The last delivery this subscriber got.
+    pub(super) delivery: u64,
     pub(super) outbox: Outbox,
     pub(super) state: State,
     pub(super) dirty: bool,
     /// Whether a subscription went live since the socket last was free.
     pub(super) is_fresh: bool,
-    /// The last delivery this subscriber got.
-    pub(super) delivery: u64,
+    pub(super) greeting: Greeting,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) wire: &'static dyn Wire,
     /// Since when the socket, which has something to take, takes nothing.
     pub(super) stalled: Option<Instant>,
+    pub(super) catch_ups: Vec<CatchUp>,
+    pub(super) tenant: u64,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) subscriptions: Vec<Subscription>,
 }
+
+/// The hot part of three cache lines are two.
+const _: () = assert!(size_of::<Subscriber>() <= 192);
 
 /// How far somebody is who has connected: what concerns everybody comes behind the welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
