@@ -17,9 +17,6 @@ use crate::domain::position::Position;
 use crate::domain::routes::SubscriberId;
 use crate::protocol::Wire;
 
-/// What a delivery looks at comes first, in as few cache lines as may be: after a thousand writes none of it is in a
-/// cache any more, and waiting for memory is most of what a delivery costs beside the system call.
-#[repr(C, align(64))]
 pub(super) struct Subscriber {
     /// The last delivery this subscriber got.
     pub(super) delivery: u64,
@@ -38,9 +35,6 @@ pub(super) struct Subscriber {
     pub(super) user: Option<Arc<str>>,
     pub(super) subscriptions: Vec<Subscription>,
 }
-
-/// The hot part of three cache lines are two.
-const _: () = assert!(size_of::<Subscriber>() <= 192);
 
 /// How far somebody is who has connected: what concerns everybody comes behind the welcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
