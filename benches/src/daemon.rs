@@ -28,6 +28,8 @@ pub struct Program {
     pub database: String,
     /// As `taskset` takes them.
     pub cores: String,
+    /// A program that runs it, and what that is told.
+    pub under: &'static [&'static str],
     /// PEM file; the tokens are then signed with RS256.
     pub public_key: Option<PathBuf>,
 }
@@ -37,7 +39,7 @@ impl Program {
         // Free a moment ago; nobody else takes ports here in between.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let log = self.folder.join("daemon.log");
-        let mut command = self.command();
+        let mut command = self.command(self.under);
         command.args(["serve", "--listen", &address.to_string()]);
         command.stdout(Stdio::null()).stderr(fs::File::create(&log)?);
         let mut daemon = Daemon { address, child: command.spawn()?, log };
@@ -55,16 +57,16 @@ impl Program {
 
     /// Runs another command of the same program.
     pub fn tool(&self, arguments: &[&str]) -> Outcome<String> {
-        Ok(run(self.command().args(arguments))?.trim().to_owned())
+        Ok(run(self.command(&[]).args(arguments))?.trim().to_owned())
     }
 
     pub fn token(&self, user: &str) -> Outcome<String> {
         self.tool(&["token", "--user", user, "--ttl", "8h"])
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, under: &[&str]) -> Command {
         let mut command = Command::new("taskset");
-        command.args(["-c", &self.cores]).arg(&self.path).current_dir(&self.folder);
+        command.args(["-c", &self.cores]).args(under).arg(&self.path).current_dir(&self.folder);
         command.arg("--config").arg(self.configuration()).stdin(Stdio::null());
         command.env("ROWCAST__DATABASE__URL", &self.database);
         for limit in WIDE {

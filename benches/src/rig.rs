@@ -58,6 +58,7 @@ impl Rig {
             folder: run.folder.clone(),
             database: server.url("bench"),
             cores: machine::cores().0,
+            under: &[],
             public_key: None,
         };
         program.tool(&["migrate"])?;

@@ -4,6 +4,7 @@ pub mod fanout;
 mod handshakes;
 mod idle;
 mod ingest;
+mod instructions;
 mod latency;
 mod memory;
 mod resume;
@@ -35,6 +36,7 @@ pub const ALL: &[Case] = &[
     handshakes::CASE,
     stuck::CASE,
     idle::CASE,
+    instructions::CASE,
 ];
 
 pub fn find(name: &str) -> Option<&'static Case> {

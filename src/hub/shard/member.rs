@@ -18,22 +18,22 @@ use crate::domain::routes::SubscriberId;
 use crate::protocol::Wire;
 
 pub(super) struct Subscriber {
-    pub(super) tenant: u64,
-    pub(super) sink: Arc<dyn Sink>,
-    pub(super) wire: &'static dyn Wire,
-    pub(super) user: Option<Arc<str>>,
-    pub(super) greeting: Greeting,
-    pub(super) subscriptions: Vec<Subscription>,
-    pub(super) catch_ups: Vec<CatchUp>,
+    /// The last delivery this subscriber got.
+    pub(super) delivery: u64,
     pub(super) outbox: Outbox,
     pub(super) state: State,
     pub(super) dirty: bool,
     /// Whether a subscription went live since the socket last was free.
     pub(super) is_fresh: bool,
-    /// The last delivery this subscriber got.
-    pub(super) delivery: u64,
+    pub(super) greeting: Greeting,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) wire: &'static dyn Wire,
     /// Since when the socket, which has something to take, takes nothing.
     pub(super) stalled: Option<Instant>,
+    pub(super) catch_ups: Vec<CatchUp>,
+    pub(super) tenant: u64,
+    pub(super) user: Option<Arc<str>>,
+    pub(super) subscriptions: Vec<Subscription>,
 }
 
 /// How far somebody is who has connected: what concerns everybody comes behind the welcome.
