@@ -261,7 +261,7 @@ impl Shard {
             }
             self.take_turns();
             self.look_at_blocked();
-            self.release_crowd();
+            self.look_at_crowd();
             self.sweep().await;
             self.note_delivered();
             self.finish_drain();
@@ -275,11 +275,12 @@ impl Shard {
             arrived.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(COMMANDS_PER_SWEEP));
             return true;
         }
+        let crowd_is_due = self.crowd_is_due();
         tokio::select! {
             biased;
             count = queue.recv_many(arrived, COMMANDS_PER_SWEEP) => count > 0,
             () = sleep_until(self.next_look), if !self.blocked.is_empty() => true,
-            () = sleep_until(self.crowd.until()), if self.is_lent() => true,
+            () = sleep_until(crowd_is_due.unwrap_or(self.next_look)), if crowd_is_due.is_some() => true,
         }
     }
 
