@@ -315,7 +315,8 @@ async fn a_crowd_behind_memory_gets_everything_once_and_reads_the_log_no_more_of
     let counting = ("shared_preload_libraries", "pg_stat_statements");
     options.settings.push((counting.0.to_owned(), counting.1.to_owned()));
     let cluster = ScratchCluster::start(options).await.expect("the server starts");
-    let world = World::on(Database::alone(&cluster).await, OPEN).await;
+    let settings = format!("{OPEN}\n[limits]\nconnections_per_user = 1000");
+    let world = World::on(Database::alone(&cluster).await, &settings).await;
     world.sql("create extension pg_stat_statements").await;
     world.sql(TABLE).await;
     let mut witness = world.subscriber("ana", &["items"]).await;

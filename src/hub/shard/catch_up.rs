@@ -125,6 +125,9 @@ impl Shard {
         {
             budget = budget.saturating_sub(1 + self.turn(key, ticket));
         }
+        if self.catching_up == 0 {
+            self.encoded.forget();
+        }
     }
 
     /// The next page, or a request for it; how much work that was.
