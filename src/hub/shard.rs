@@ -8,6 +8,7 @@ mod catch_up;
 mod crowd;
 mod deliver;
 mod drain;
+mod encoded;
 mod member;
 mod recall;
 mod subscribe;
@@ -45,6 +46,7 @@ use crate::telemetry::notice::Notice;
 use crate::telemetry::vitals::Vitals;
 use crowd::Crowd;
 use drain::Draining;
+use encoded::Encoded;
 use member::{Greeting, Subscriber};
 
 /// A subscriber's slot, and which of its tenants is meant.
@@ -188,6 +190,7 @@ pub struct Shard {
     ahead: Vec<(Key, u64)>,
     /// Those whose past is in the log.
     crowd: Crowd,
+    encoded: Encoded,
     /// How many subscribers' subscriptions are being caught up.
     catching_up: usize,
     /// Of rights, as far as this shard knows.
@@ -237,6 +240,7 @@ impl Shard {
             turns: VecDeque::new(),
             ahead: Vec::new(),
             crowd: Crowd::new(),
+            encoded: Encoded::default(),
             catching_up: 0,
             changes: Changes::default(),
             counter: 0,
@@ -261,7 +265,7 @@ impl Shard {
             }
             self.take_turns();
             self.look_at_blocked();
-            self.release_crowd();
+            self.look_at_crowd();
             self.sweep().await;
             self.note_delivered();
             self.finish_drain();
@@ -275,11 +279,12 @@ impl Shard {
             arrived.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(COMMANDS_PER_SWEEP));
             return true;
         }
+        let crowd_is_due = self.crowd_is_due();
         tokio::select! {
             biased;
             count = queue.recv_many(arrived, COMMANDS_PER_SWEEP) => count > 0,
             () = sleep_until(self.next_look), if !self.blocked.is_empty() => true,
-            () = sleep_until(self.crowd.until()), if self.is_lent() => true,
+            () = sleep_until(crowd_is_due.unwrap_or(self.next_look)), if crowd_is_due.is_some() => true,
         }
     }
 

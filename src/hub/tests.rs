@@ -10,14 +10,14 @@ use std::time::Duration;
 use model::Model;
 use tokio::time::sleep;
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_client_gets_every_event_once_whatever_happens_to_its_socket() {
     for seed in seeds(300) {
         run(Model::new(seed), 3).await;
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_same_holds_where_crowds_come_back_to_a_small_memory() {
     for seed in seeds(200) {
         run(Model::crowded(seed), 12).await;
@@ -121,4 +121,29 @@ async fn a_crowd_that_comes_back_is_served_from_memory_and_gives_way_to_what_is_
         model.expect_all(client).await;
     }
     assert_eq!(model.pages_read(), 0, "the log was not asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_behind_memory_costs_one_read_of_the_log_and_its_memory_is_given_back() {
+    let mut model = Model::remembering(5, 40_000);
+    model.join_clients(1).await;
+    let start = model.clients[0].places();
+    for _ in 0..24 {
+        model.write_alone();
+        model.read_all().await;
+    }
+    model.expect_all(0).await;
+    let crowd = 100;
+    for round in 1..=2 {
+        model.join_idle(crowd).await;
+        let before = model.pages_read();
+        for client in 1 + (round - 1) * crowd..=round * crowd {
+            model.clients[client].resume(&start, 0).await;
+        }
+        for client in 1 + (round - 1) * crowd..=round * crowd {
+            model.expect_all(client).await;
+        }
+        assert_eq!(model.pages_read() - before, 1, "one read for all, not kept for ever");
+        sleep(Duration::from_secs(20)).await;
+    }
 }

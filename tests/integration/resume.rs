@@ -309,6 +309,75 @@ async fn a_client_cut_a_hundred_times_between_two_nodes_gets_every_event_once() 
     node.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_behind_memory_gets_everything_once_and_reads_the_log_no_more_often_than_a_few() {
+    let mut options = options();
+    let counting = ("shared_preload_libraries", "pg_stat_statements");
+    options.settings.push((counting.0.to_owned(), counting.1.to_owned()));
+    let cluster = ScratchCluster::start(options).await.expect("the server starts");
+    let settings = format!("{OPEN}\n[limits]\nconnections_per_user = 1000");
+    let world = World::on(Database::alone(&cluster).await, &settings).await;
+    world.sql("create extension pg_stat_statements").await;
+    world.sql(TABLE).await;
+    let mut witness = world.subscriber("ana", &["items"]).await;
+    let writers = [0, 1, 2, 3].map(async |number| write(world.db.client().await, number).await);
+    futures_util::future::join_all(writers).await;
+    world.sql("insert into item values (1)").await;
+    let mut changes = Vec::new();
+    while changes.last().is_none_or(|last: &Value| last["row"]["id"] != 1) {
+        changes.push(witness.next().await);
+    }
+    // More than a node reads in advance when it starts.
+    world.sql("insert into secret select n, 'eve' from generate_series(100, 12000) n").await;
+    let node = world.another_node().await;
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        crowd.push(world.client_of(&node, "ana").await);
+    }
+    world.sql("select pg_stat_statements_reset()").await;
+
+    let place = |client: usize| client * 7 % (changes.len() - 1);
+    for (number, client) in crowd.iter_mut().enumerate() {
+        let after = id(&changes[place(number)]);
+        let channel = ["items", "item:*"][number % 2];
+        client
+            .send(json!({ "type": "subscribe", "ref": 1, "channel": channel, "after": after }))
+            .await;
+    }
+    for (number, client) in crowd.iter_mut().enumerate() {
+        let missed = &changes[place(number) + 1..];
+        let ok = client.next().await;
+        assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(missed.len())));
+        let mut found = versions(&client.changes(missed.len()).await);
+        let mut missed = versions(missed);
+        found.sort_unstable();
+        missed.sort_unstable();
+        assert_eq!(found, missed, "client {number}");
+    }
+    let reads: i64 = world.db.client().await.query_one(READS, &[]).await.unwrap().get(0);
+    assert!((1..=20).contains(&reads), "{reads} reads of the log for {CROWD} clients");
+    node.stop().await;
+    world.daemon.stop().await;
+    cluster.stop().await;
+}
+
+const CROWD: usize = 300;
+
+/// What follows the log asks for the current snapshot, what replays it does not.
+const READS: &str = "\
+select coalesce(sum(calls), 0)::int8
+  from pg_stat_statements
+ where query like '%rowcast.event%'
+   and query not like '%pg_current_snapshot()%'
+   and query not like '%pg_stat_statements%'";
+
+fn versions(changes: &[Value]) -> Vec<(i64, i64)> {
+    let number = |value: &Value| value.as_i64().unwrap();
+    let version =
+        |change: &Value| (number(&change["row"]["id"]), number(&change["row"]["version"]));
+    changes.iter().map(version).collect()
+}
+
 /// As many changes as wanted, or fewer where the writers are done.
 async fn take(client: &mut Client, wanted: usize) -> Vec<Value> {
     let mut changes = Vec::new();

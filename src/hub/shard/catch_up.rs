@@ -32,7 +32,7 @@ pub(super) struct CatchUp {
     /// Whether the next page waits for the socket.
     pub(super) awaits_socket: bool,
     /// Whether the history was asked for it.
-    awaits_page: bool,
+    pub(super) awaits_page: bool,
     /// The change of rights since which this was not judged.
     pub(super) awaits_verdict: Option<Version>,
 }
@@ -125,7 +125,9 @@ impl Shard {
         {
             budget = budget.saturating_sub(1 + self.turn(key, ticket));
         }
-        self.ask_for_crowd();
+        if self.catching_up == 0 {
+            self.encoded.forget();
+        }
     }
 
     /// The next page, or a request for it; how much work that was.

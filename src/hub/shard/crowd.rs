@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::super::past::{BackfillReply, BackfillRequest};
+use super::super::ring::Reach;
 use super::{Key, Shard};
 use crate::domain::message::ResetReason;
 use crate::domain::past::{Backfill, Start};
@@ -19,6 +20,8 @@ use crate::domain::snapshot::{Snapshot, Xid};
 pub(super) struct Crowd {
     /// Who waits for what came before memory begins.
     waiting: Vec<(Key, u64)>,
+    /// When it is decided how it is read: a crowd does not come all at the same moment.
+    decides: Instant,
     /// The number of the read that is under way.
     asked: Option<u64>,
     /// Reads for single subscribers that are under way.
@@ -37,6 +40,7 @@ impl Crowd {
     pub(super) fn new() -> Self {
         Self {
             waiting: Vec::new(),
+            decides: Instant::now(),
             asked: None,
             single_reads: 0,
             begun: (Instant::now(), 0),
@@ -44,15 +48,6 @@ impl Crowd {
             floor: 0,
             used: Instant::now(),
         }
-    }
-
-    /// Until when what was read is kept, if nobody is served from it.
-    pub(super) fn until(&self) -> Instant {
-        self.used + KEPT
-    }
-
-    pub(super) const fn is_asked(&self) -> bool {
-        self.asked.is_some()
     }
 
     /// Somebody is read for alone; whether that is how it resumes.
@@ -68,11 +63,18 @@ impl Crowd {
         self.single_reads -= 1;
     }
 
+    /// Whether those who wait are so few that a read for each is as fast.
     fn is_small(&self) -> bool {
-        let (since, count) = self.begun;
-        self.waiting.is_empty()
-            && self.single_reads < FEW
-            && (count < FEW || since.elapsed() > KEPT)
+        let (since, begun) = self.begun;
+        let begun = if since.elapsed() > KEPT { 0 } else { begun };
+        self.waiting.len() + self.single_reads.max(begun) <= FEW
+    }
+
+    fn add(&mut self, key: Key, ticket: u64) {
+        if self.waiting.is_empty() {
+            self.decides = Instant::now() + GATHERED;
+        }
+        self.waiting.push((key, ticket));
     }
 }
 
@@ -90,18 +92,54 @@ impl Shard {
             return 1;
         }
         let is_full = self.recent.room() == 0 || self.crowd.full_at.as_ref() == self.recent.base();
-        if !self.crowd.is_asked() && (is_full || self.crowd.is_small()) {
+        let crowd = &self.crowd;
+        let is_alone = crowd.waiting.is_empty() && crowd.single_reads < FEW;
+        let goes_on = self.active(key, ticket).is_some_and(|catch_up| catch_up.owed.is_none());
+        if self.crowd.asked.is_none() && (is_full || (goes_on && is_alone)) {
             return self.ask(key, ticket, Start::Behind(position), upto);
         }
-        self.crowd.waiting.push((key, ticket));
+        self.crowd.add(key, ticket);
         1
     }
 
-    /// Asks once for all who wait.
-    pub(super) fn ask_for_crowd(&mut self) {
-        if self.crowd.waiting.is_empty() || self.crowd.is_asked() {
+    /// When there is something to do for it that nobody asks for.
+    pub(super) fn crowd_is_due(&self) -> Option<Instant> {
+        match (self.crowd.asked, self.crowd.waiting.is_empty()) {
+            (Some(_), _) => None,
+            (None, false) => Some(self.crowd.decides),
+            (None, true) => self.recent.is_extended().then(|| self.crowd.used + KEPT),
+        }
+    }
+
+    pub(super) fn look_at_crowd(&mut self) {
+        if self.crowd_is_due().is_none_or(|due| Instant::now() < due) {
             return;
         }
+        if self.crowd.waiting.is_empty() {
+            // Nobody is served any more from what was read.
+            self.recent.release();
+            self.crowd.full_at = None;
+        } else if self.crowd.is_small() {
+            self.ask_for_each();
+        } else {
+            self.ask_for_all();
+        }
+    }
+
+    fn ask_for_each(&mut self) {
+        for (key, ticket) in std::mem::take(&mut self.crowd.waiting) {
+            let due = self.allowed(key, ticket).filter(|due| !due.awaits_page);
+            let Some(position) = due.and_then(|due| due.place().cloned()) else { continue };
+            match self.recent.reach(&position) {
+                Reach::Log(upto) => {
+                    self.ask(key, ticket, Start::Behind(position), upto);
+                }
+                Reach::Memory | Reach::Ahead => self.turns.push_back((key, ticket)),
+            }
+        }
+    }
+
+    fn ask_for_all(&mut self) {
         let (Some(from), Some(upto)) = (self.lowest_awaited(), self.recent.base().cloned()) else {
             // They have gone, or memory is about to begin anew.
             return self.turns.extend(std::mem::take(&mut self.crowd.waiting));
@@ -109,7 +147,6 @@ impl Shard {
         let Some(commands) = self.commands.upgrade() else { return };
         let number = self.next_number();
         self.crowd.asked = Some(number);
-        self.crowd.used = Instant::now();
         self.recent.extend();
         let room = self.recent.room() / self.share.count;
         let reply = BackfillReply { commands, number };
@@ -168,19 +205,6 @@ impl Shard {
         self.crowd.single_reads = single_reads;
         self.turns.extend(before.waiting);
     }
-
-    /// Whether there is memory to be given back, by and by.
-    pub(super) const fn is_lent(&self) -> bool {
-        self.recent.is_extended() && !self.crowd.is_asked()
-    }
-
-    /// Gives the memory back that nobody is served from any more.
-    pub(super) fn release_crowd(&mut self) {
-        if self.is_lent() && self.crowd.until() <= Instant::now() {
-            self.recent.release();
-            self.crowd.full_at = None;
-        }
-    }
 }
 
 /// As many as are served as fast by a read for each.
@@ -188,3 +212,6 @@ const FEW: usize = 4;
 
 /// Long enough for somebody whose socket is slow, and for those who come back late.
 const KEPT: Duration = Duration::from_secs(10);
+
+/// How long somebody waits for others who want the same.
+const GATHERED: Duration = Duration::from_millis(2);

@@ -66,13 +66,14 @@ impl Shard {
 
     /// What memory holds behind a position, up to a page of it.
     fn part(
-        &self,
+        &mut self,
         wanted: &Wanted,
         wire: &dyn Wire,
         mut position: Position,
         only: Option<&Only>,
     ) -> Part {
         let (mut frames, mut bytes, mut work, mut is_filled) = (Vec::new(), 0, 0, false);
+        let is_crowd = self.catching_up > 1;
         while let Some(stretch) = self.recent.stretch(&position) {
             is_filled |= stretch.is_filled;
             for (at, event) in stretch.events.iter().enumerate() {
@@ -80,17 +81,20 @@ impl Shard {
                 if only.is_some_and(|only| only.drops(event)) {
                     continue;
                 }
-                let place = place(&stretch, at);
                 let before = frames.len();
+                let id = |at| self.history.id(&place(&stretch, at));
                 for channel in wanted.channels(event) {
-                    let foreign = (!stretch.is_own).then(|| self.history.id(&place)).flatten();
-                    let id = foreign.as_ref().unwrap_or(&event.token);
-                    frames.push(wire.change(event, id, channel));
+                    frames.push(match (!stretch.is_own).then(|| id(at)).flatten() {
+                        Some(foreign) => wire.change(event, &foreign, channel),
+                        None if is_crowd => self.encoded.frame(event, channel, wire),
+                        None => wire.change(event, &event.token, channel),
+                    });
                 }
                 bytes += frames[before..].iter().map(Bytes::len).sum::<usize>();
                 work += WORK_PER_FRAME * (frames.len() - before);
                 if bytes >= PAGE_BYTES.min(self.options.queue_bytes / 2) {
-                    return Part { frames, position: place, is_all: false, is_filled, work };
+                    let position = place(&stretch, at);
+                    return Part { frames, position, is_all: false, is_filled, work };
                 }
             }
             position = stretch.end;

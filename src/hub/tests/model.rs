@@ -85,6 +85,10 @@ impl Model {
         Self::with(seed, 4_000, [6_000, 24_000], 1)
     }
 
+    pub(super) fn remembering(seed: u64, recent_bytes: usize) -> Self {
+        Self::with(seed, 4_000, [recent_bytes; 2], 1)
+    }
+
     pub(super) fn remembering_all(seed: u64) -> Self {
         Self::with(seed, 100_000, [usize::MAX; 2], 1)
     }
