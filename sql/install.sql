@@ -25,6 +25,11 @@ select not exists (select from rowcast.migration where version = 4) as missing \
     \ir migrations/0004_access.sql
     insert into rowcast.migration (version, name) values (4, '0004_access');
 \endif
+select not exists (select from rowcast.migration where version = 5) as missing \gset
+\if :missing
+    \ir migrations/0005_current_slots.sql
+    insert into rowcast.migration (version, name) values (5, '0005_current_slots');
+\endif
 
 \ir functions/trusted.sql
 \ir functions/shown.sql
