@@ -315,8 +315,7 @@ async fn a_crowd_behind_memory_gets_everything_once_and_reads_the_log_no_more_of
     let counting = ("shared_preload_libraries", "pg_stat_statements");
     options.settings.push((counting.0.to_owned(), counting.1.to_owned()));
     let cluster = ScratchCluster::start(options).await.expect("the server starts");
-    let settings = format!("{OPEN}\n[limits]\nconnections_per_user = 1000");
-    let world = World::on(Database::alone(&cluster).await, &settings).await;
+    let world = World::on(Database::alone(&cluster).await, OPEN).await;
     world.sql("create extension pg_stat_statements").await;
     world.sql(TABLE).await;
     let mut witness = world.subscriber("ana", &["items"]).await;
@@ -331,8 +330,8 @@ async fn a_crowd_behind_memory_gets_everything_once_and_reads_the_log_no_more_of
     world.sql("insert into secret select n, 'eve' from generate_series(100, 12000) n").await;
     let node = world.another_node().await;
     let mut crowd = Vec::new();
-    for _ in 0..CROWD {
-        crowd.push(world.client_of(&node, "ana").await);
+    for number in 0..CROWD {
+        crowd.push(world.client_of(&node, &format!("user{number}")).await);
     }
     world.sql("select pg_stat_statements_reset()").await;
 
@@ -347,7 +346,8 @@ async fn a_crowd_behind_memory_gets_everything_once_and_reads_the_log_no_more_of
     for (number, client) in crowd.iter_mut().enumerate() {
         let missed = &changes[place(number) + 1..];
         let ok = client.next().await;
-        assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(missed.len())));
+        let (recovered, replayed) = (json!(true), json!(missed.len()));
+        assert_eq!((&ok["recovered"], &ok["replayed"]), (&recovered, &replayed), "{ok}");
         let mut found = versions(&client.changes(missed.len()).await);
         let mut missed = versions(missed);
         found.sort_unstable();
