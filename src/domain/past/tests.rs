@@ -13,7 +13,7 @@ fn events(xids: impl IntoIterator<Item = Xid>) -> Vec<Logged> {
 #[test]
 fn each_run_ends_where_all_that_follows_is_of_later_transactions() {
     let most = RUN_EVENTS as u64;
-    let runs = divide(&below(100), &below(2000), &events(100..=100 + 2 * most));
+    let runs = divide(&below(100), &below(2000), &events((0..=2 * most).map(|at| 100 + at)));
     let ends = [below(100 + most), below(100 + 2 * most), below(2000)];
     let sizes = [RUN_EVENTS, RUN_EVENTS, 1];
     assert_eq!(runs, sizes.into_iter().zip(ends).collect::<Vec<_>>());
