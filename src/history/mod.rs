@@ -1,7 +1,8 @@
 //! The past of channels, for clients that come back.
 //!
-//! In: requests of the hub. Out: pages of the log, and for a crowd whole stretches of it. Invariant: no transaction and no connection is held while a client
-//! takes its time, and a page is complete or refused: what was pruned is never passed over in silence.
+//! In: requests of the hub. Out: pages of the log, and for a crowd whole stretches of it. Invariant: no transaction and
+//! no connection is held while a client takes its time, and a page is complete or refused: what was pruned is never
+//! passed over in silence.
 
 mod shared;
 

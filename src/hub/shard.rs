@@ -5,6 +5,7 @@
 //! its frames wait in its own bounded outbox; who is caught up with the past gives way to what is live.
 
 mod catch_up;
+mod command;
 mod crowd;
 mod deliver;
 mod drain;
@@ -31,102 +32,20 @@ use super::outbox::Outbox;
 use super::past::History;
 use super::ring::Ring;
 use crate::domain::channel::Pattern;
-use crate::domain::close::CloseReason;
-use crate::domain::event::{Batch, Event};
-use crate::domain::message::{Reference, ResetReason, ServerMessage, SystemEvent};
-use crate::domain::past::{Backfill, Page, Survey};
+use crate::domain::event::Batch;
+use crate::domain::message::{ResetReason, ServerMessage};
 use crate::domain::position::Position;
-use crate::domain::rights::{Changes, Version, Whose};
+use crate::domain::rights::Changes;
 use crate::domain::routes::{Routes, SubscriberId};
-use crate::domain::template::Template;
 use crate::lifecycle::Pulse;
 use crate::protocol::Wire;
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
-use crate::telemetry::vitals::Vitals;
+pub use command::{After, Command, Key, Past};
 use crowd::Crowd;
 use drain::Draining;
 use encoded::Encoded;
 use member::{Greeting, Subscriber};
-
-/// A subscriber's slot, and which of its tenants is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
-    slot: SubscriberId,
-    tenant: u64,
-}
-
-pub enum Command {
-    Join {
-        sink: Arc<dyn Sink>,
-        wire: &'static dyn Wire,
-        reply: oneshot::Sender<Key>,
-    },
-    Identify {
-        key: Key,
-        user: Option<Arc<str>>,
-    },
-    Send {
-        key: Key,
-        frame: Bytes,
-    },
-    Subscribe {
-        key: Key,
-        pattern: Pattern,
-        reference: Option<Reference>,
-        past: Past,
-        judged: Version,
-    },
-    /// Rights have changed: those concerned get nothing more until they were judged again.
-    Suspend(Whose),
-    /// This subscriber was, at this version.
-    GoOn {
-        key: Key,
-        judged: Version,
-    },
-    /// A part of the past that the history was asked for.
-    Page {
-        key: Key,
-        ticket: u64,
-        page: Result<(Page, Option<Survey>), ResetReason>,
-    },
-    /// What came before memory begins, as the history was asked for it under this number.
-    Backfill {
-        number: u64,
-        backfill: Result<Backfill, ResetReason>,
-    },
-    Unsubscribe {
-        key: Key,
-        pattern: Pattern,
-    },
-    Close {
-        key: Key,
-        reason: CloseReason,
-    },
-    Leave {
-        key: Key,
-    },
-    /// A socket that was blocked may take more.
-    Writable {
-        key: Key,
-    },
-    Publish(Arc<Batch>),
-    PublishUnlogged(Arc<[Event]>),
-    Begin {
-        past: Arc<[Batch]>,
-        reason: Option<ResetReason>,
-    },
-    ResetUnlogged(Arc<[Template]>),
-    SetQueueBytes(usize),
-    Announce(SystemEvent),
-    /// How it is; answered in turn, so that the answer shows that the queue moves.
-    Ask {
-        reply: oneshot::Sender<Vitals>,
-    },
-    Drain {
-        done: oneshot::Sender<()>,
-    },
-}
 
 #[derive(Clone, Copy, Debug)]
 pub struct HubOptions {
@@ -146,25 +65,6 @@ pub struct HubOptions {
 pub struct Share {
     pub number: usize,
     pub count: usize,
-}
-
-/// What of the past a subscription asks for.
-#[derive(Clone, Debug, Default)]
-pub struct Past {
-    pub after: Option<After>,
-    /// So many of the last events, where `after` is absent or of no use.
-    pub history: Option<u16>,
-    /// Of what was missed, only the newest change of each row.
-    pub compact: bool,
-}
-
-/// Where a client wants to resume.
-#[derive(Clone, Debug)]
-pub struct After {
-    /// As it named the place.
-    pub id: Box<str>,
-    /// What that means, or why it means nothing here.
-    pub position: Result<Position, ResetReason>,
 }
 
 pub struct Shard {
