@@ -61,17 +61,20 @@ async fn crash_and_write_again(world: &World, cluster: &ScratchCluster) -> bool 
     let id = "select pg_current_xact_id()::text";
     let lost: String = session.query_one(id, &[]).await.unwrap().get(0);
     session.batch_execute("rollback").await.unwrap();
-    wait_for_a_read(&session).await;
+    // What is seen first may be its look at the watches, with the read before it.
+    wait_for_a_statement(&session).await;
+    wait_for_a_statement(&session).await;
     cluster.restart(StopMode::Immediate).await.expect("the server comes back");
     let session = world.db.client().await;
     let insert = "insert into item values (3) returning pg_current_xact_id()::text";
     session.query_one(insert, &[]).await.unwrap().get::<_, String>(0) == lost
 }
 
-/// Until the daemon has read the log once more.
-async fn wait_for_a_read(session: &tokio_postgres::Client) {
+/// Until the daemon has read the log once more, or looked at the watches, which it does behind a read.
+async fn wait_for_a_statement(session: &tokio_postgres::Client) {
     let reads = "select bool_or(query_start > $1) from pg_stat_activity
-                  where application_name = 'rowcast' and query like '%pg_current_snapshot%'";
+                  where application_name = 'rowcast'
+                    and (query like '%pg_current_snapshot%' or query like '%from rowcast.watched%')";
     let now: std::time::SystemTime =
         session.query_one("select clock_timestamp()", &[]).await.unwrap().get(0);
     while session.query_one(reads, &[&now]).await.unwrap().get::<_, Option<bool>>(0) != Some(true) {

@@ -400,7 +400,8 @@ async fn wait_until_asleep(session: &tokio_postgres::Client) {
                           and database = (select oid from pg_database where datname = current_database()))
            and coalesce(max(query_start) < clock_timestamp() - interval '100 ms', false)
           from pg_stat_activity
-         where datname = current_database() and query like '%pg_current_snapshot%' and pid <> pg_backend_pid()";
+         where datname = current_database() and pid <> pg_backend_pid()
+           and (query like '%pg_current_snapshot%' or query like '%from rowcast.watched%')";
     while !session.query_one(asleep, &[]).await.unwrap().get::<_, bool>(0) {
         tokio::task::yield_now().await;
     }

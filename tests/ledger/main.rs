@@ -60,8 +60,8 @@ async fn terminated_backends_lose_nothing() {
         scene.go_on(50, 300).await;
         let which = [
             "true",
-            "query = 'listen rowcast' or query = ''",
-            "query like '%pg_current_snapshot%'",
+            "query like 'listen rowcast%' or query = ''",
+            "query like '%pg_current_snapshot%' or query like '%from rowcast.watched%'",
         ];
         scene
             .sql(&format!(
