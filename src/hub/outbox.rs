@@ -111,6 +111,12 @@ impl Outbox {
     }
 
     pub fn flush(&mut self, sink: &dyn Sink, burst: &mut Burst) -> Flush {
+        let flushed = self.write_all(sink, burst);
+        self.settle(burst);
+        flushed
+    }
+
+    fn write_all(&mut self, sink: &dyn Sink, burst: &mut Burst) -> Flush {
         let mut took_some = false;
         while !self.is_empty() {
             match self.write(sink, burst) {
@@ -120,7 +126,6 @@ impl Outbox {
                     self.advance(written, burst);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.settle(burst);
                     return Flush::Blocked { took_some };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -194,6 +194,7 @@ impl Model {
             5..=7 => self.end(),
             8 => self.read(0).await,
             9 | 10 => self.read(1).await,
+            11 if self.roll(8) == 0 => self.break_line(),
             11 => self.squeeze(),
             12 => self.cut().await,
             13 => self.suspend().await,
@@ -343,6 +344,13 @@ impl Model {
     fn squeeze(&mut self) {
         let (client, room) = (self.roll(self.clients.len()), self.roll(200));
         self.clients[client].socket.give_room(room.checked_sub(21));
+    }
+
+    /// A client's line breaks, which its session has yet to notice.
+    fn break_line(&mut self) {
+        let client = self.roll(self.clients.len());
+        self.clients[client].socket.break_off();
+        self.clients[client].is_away = true;
     }
 
     /// A client goes away and comes back, to any node, behind what it has got.

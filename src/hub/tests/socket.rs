@@ -26,11 +26,18 @@ struct State {
     room: Option<usize>,
     taken: Vec<u8>,
     is_over: bool,
+    is_broken: bool,
 }
 
 impl Socket {
     pub(super) fn give_room(&self, room: Option<usize>) {
         self.state.lock().unwrap().room = room;
+        self.changed.notify_waiters();
+    }
+
+    /// The line is cut: whoever writes is told so, and does not get rid of a byte more.
+    pub(super) fn break_off(&self) {
+        self.state.lock().unwrap().is_broken = true;
         self.changed.notify_waiters();
     }
 
@@ -56,6 +63,9 @@ impl Socket {
 impl Sink for Socket {
     fn try_write(&self, frames: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut state = self.state.lock().unwrap();
+        if state.is_broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let all: Vec<u8> = frames.iter().flat_map(|frame| frame.to_vec()).collect();
         let count = state.room.unwrap_or(usize::MAX).min(all.len());
         if count == 0 {
@@ -71,7 +81,11 @@ impl Sink for Socket {
         Box::pin(async {
             loop {
                 let changed = self.changed.notified();
-                if self.state.lock().unwrap().room != Some(0) {
+                let may_write = {
+                    let state = self.state.lock().unwrap();
+                    state.is_broken || state.room != Some(0)
+                };
+                if may_write {
                     return Ok(());
                 }
                 changed.await;
