@@ -70,7 +70,7 @@ fn transactions(run: &Run, rig: &Rig, writers: u32, goal: f64, disk: &str) -> Ou
     for _ in 0..run.or(9, 2) {
         let mut round = [0.0; 4];
         for ((table, rate), all) in
-            ["plain", "watched", "least", "naive"].iter().zip(&mut round).zip(&mut rates)
+            ["plain", "watched", "bare", "naive"].iter().zip(&mut round).zip(&mut rates)
         {
             *rate = pgbench(rig, table, writers)?;
             all.push(*rate);
@@ -126,7 +126,7 @@ fn statements(run: &Run, rig: &Rig) -> Outcome<Vec<Figure>> {
         for (table, times) in [
             ("plain", &mut plain),
             ("watched", &mut ours),
-            ("least", &mut least),
+            ("bare", &mut least),
             ("naive", &mut theirs),
         ] {
             let many = format!(
@@ -202,13 +202,13 @@ select rowcast.watch('watched');
 
 /// What any capture pays that logs as much: no limits, nothing rescued, nobody woken.
 const LEAST: &str = r#"
-create table least (like item including all);
-create function least() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+create table bare (like item including all);
+create function log_bare() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into rowcast.event ("table", op, channels, key, "row")
-    select 'public.least', 'insert', '{least}', json_build_object('id', n.id), row_to_json(n) from new_rows n;
+    select 'public.bare', 'insert', '{bare}', json_build_object('id', n.id), row_to_json(n) from new_rows n;
     return null;
 end;
 $$;
-create trigger least after insert on least referencing new table as new_rows for each statement execute function least();
+create trigger log_bare after insert on bare referencing new table as new_rows for each statement execute function log_bare();
 "#;
