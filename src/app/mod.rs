@@ -30,7 +30,7 @@ use crate::history::LogHistory;
 use crate::hub::{History, Hub};
 use crate::ingest::pace::Wake;
 use crate::ingest::{Ingest, RightsWatch};
-use crate::lifecycle::{Handed, Health, Pulse};
+use crate::lifecycle::{Handed, Health, Pulse, indispensable};
 use crate::postgres::authorize::Authorize;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
 use crate::postgres::identity::{EpochPolicy, Identity};
@@ -122,7 +122,7 @@ impl Daemon {
         let (watched, pulse) = (health.subscribe(), Pulse::default());
         let unfollow = CancellationToken::new();
         let ingest = ingest(config, &hub, watch, &observer, (&health, &pulse), identity)?;
-        let ingest = tokio::spawn(ingest.run(unfollow.clone()));
+        let ingest = tokio::spawn(indispensable("ingest", ingest.run(unfollow.clone())));
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
         let servers = TaskTracker::new();
         let issuer = tokio::spawn(services.admission.keep_fresh());

@@ -29,7 +29,7 @@ use crate::domain::event::{Batch, Event};
 use crate::domain::message::{ResetReason, SystemEvent};
 use crate::domain::rights::Whose;
 use crate::domain::template::Template;
-use crate::lifecycle::Pulse;
+use crate::lifecycle::{Pulse, indispensable};
 use crate::protocol::Wire;
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
@@ -79,10 +79,11 @@ impl Hub {
             let share = Share { number, count };
             let weak = commands.downgrade();
             let shard = Shard::new(options, share, history, observer, weak, pulse.clone());
+            let shard = indispensable("hub", shard.run(queue));
             if count == 1 {
-                tokio::spawn(shard.run(queue));
+                tokio::spawn(shard);
             } else {
-                thread::run(number, shard.run(queue));
+                thread::run(number, shard);
             }
             Place { commands, pulse }
         };

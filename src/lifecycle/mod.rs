@@ -4,6 +4,7 @@
 //! [`Health`] for whoever watches, and what the [`Supervisor`] is told.
 //! Invariant: ready means that LISTEN is up, the log was read once since, and nobody asked the daemon to stop.
 
+mod indispensable;
 mod notify;
 mod sockets;
 mod status;
@@ -14,6 +15,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+pub use indispensable::indispensable;
 pub use notify::Supervisor;
 pub use sockets::{Handed, HandedFault};
 pub use status::status;
