@@ -156,7 +156,6 @@ impl Follower<'_> {
 
     /// Reads what became visible since the position.
     pub(super) async fn read(&mut self, listener: &Listener) -> Result<Seen, IngestError> {
-        let asked = Instant::now();
         let position = self.progress.position.clone().ok_or(IngestError::Lost)?;
         let session = self.log.session();
         let mut reading =
@@ -167,7 +166,6 @@ impl Follower<'_> {
             self.start_over(listener, Some(ResetReason::Pruned)).await?;
             return Ok(Seen::default());
         }
-        let took = asked.elapsed();
         if !reading.is_empty() && self.rights.is_asked() {
             // Whoever lost a right before one of these was committed is not to get it.
             listener.catch_up().await?;
@@ -182,7 +180,7 @@ impl Follower<'_> {
             self.pulse.beat();
             self.progress.position = Some(position.clone());
         }
-        Ok(Seen { transactions: reading.transactions(), writing: reading.writing(), took })
+        Ok(Seen { transactions: reading.transactions(), writing: reading.writing() })
     }
 
     /// Delivers the notify-only events that have arrived, in their order.

@@ -43,8 +43,6 @@ pub struct Seen {
     pub transactions: u32,
     /// Transactions that were writing at that moment, whatever it was.
     pub writing: u32,
-    /// From the question to the beginning of the answer.
-    pub took: Duration,
 }
 
 #[derive(Debug)]
@@ -63,7 +61,7 @@ pub struct Pace {
 
 impl Pace {
     pub const fn new(wake: Wake, fallback: Duration, now: Instant) -> Self {
-        let (busy_until, patience, mode) = (now, SHORTEST, Mode::Awake);
+        let (busy_until, patience, mode) = (now, BUSY, Mode::Awake);
         Self { wake, fallback, polled_tables: false, busy_until, patience, mode }
     }
 
@@ -82,9 +80,7 @@ impl Pace {
             (Mode::Asleep, Wake::Auto) if self.must_wake(now) => Next::Release,
             (Mode::Asleep, _) => Next::Read { after: self.asleep_interval() },
             (Mode::Beside, _) => Next::TryLock { after: self.asleep_interval() },
-            (Mode::Awake, Wake::Auto | Wake::Poll) if is_busy => {
-                Next::Read { after: busy_interval(seen.took) }
-            }
+            (Mode::Awake, Wake::Auto | Wake::Poll) if is_busy => Next::Read { after: BUSY },
             (Mode::Awake, Wake::Poll) => Next::Read { after: POLL },
             (Mode::Awake, Wake::Auto) if self.polled_tables => Next::Read { after: POLL },
             (Mode::Awake, Wake::Auto | Wake::Notify) => Next::TryLock { after: Duration::ZERO },
@@ -129,7 +125,7 @@ impl Pace {
     /// faster.
     fn note(&mut self, seen: Seen, now: Instant) {
         if seen.transactions > 0 {
-            self.patience = SHORTEST;
+            self.patience = BUSY;
             let together = seen.transactions.saturating_add(seen.writing);
             let filled = self.busy_until.max(now) + EACH.saturating_mul(together);
             self.busy_until = filled.min(now + FULL);
@@ -145,12 +141,6 @@ impl Pace {
     }
 }
 
-/// The share of the reads in the server's time is bounded by their own length, so a server that has no time to
-/// spare is asked less often.
-fn busy_interval(took: Duration) -> Duration {
-    (took * 8).clamp(SHORTEST, LONGEST)
-}
-
 /// Transactions that come faster than one in this time are many: it is four times what a flush takes on a slow
 /// disk, so notifying takes a quarter of what the disk can do, and they wait for each other little.
 const EACH: Duration = Duration::from_millis(4);
@@ -159,8 +149,7 @@ const EACH: Duration = Duration::from_millis(4);
 const FULL: Duration = Duration::from_millis(40);
 
 /// Between reads while there is traffic. Timers round up, so these are two milliseconds apart at least.
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_millis(5);
+const BUSY: Duration = Duration::from_millis(1);
 
 /// Between reads where no writer notifies, and while a transaction that saw the daemon awake is open for long.
 const POLL: Duration = Duration::from_millis(20);
