@@ -121,14 +121,16 @@ impl Pace {
         if self.mode == Mode::Beside { self.released(now) } else { self.woken() }
     }
 
-    /// Those that write at the same moment count too: however slow the disk makes them, together they could be
-    /// faster.
+    /// While commits wait for each other, those that write at the same moment count too: however slow the disk makes
+    /// them, together they could be faster.
     fn note(&mut self, seen: Seen, now: Instant) {
         if seen.transactions > 0 {
             self.patience = BUSY;
-            let together = seen.transactions.saturating_add(seen.writing);
-            let filled = self.busy_until.max(now) + EACH.saturating_mul(together);
-            self.busy_until = filled.min(now + FULL);
+            let is_awake = self.mode == Mode::Awake;
+            let (waiting, most) = if is_awake { (0, LINGER) } else { (seen.writing, FULL) };
+            let many = seen.transactions.saturating_add(waiting);
+            let filled = self.busy_until.max(now) + EACH.saturating_mul(many);
+            self.busy_until = filled.min(now + most);
         }
     }
 
@@ -145,8 +147,11 @@ impl Pace {
 /// disk, so notifying takes a quarter of what the disk can do, and they wait for each other little.
 const EACH: Duration = Duration::from_millis(4);
 
-/// Ten at once are many too; and as long after the last of many the daemon tries to sleep.
+/// Ten at once are many too; and as long after the first of many the daemon tries to sleep.
 const FULL: Duration = Duration::from_millis(40);
+
+/// As long after very many, because they pause: to sleep costs the next ten of them a notification each.
+const LINGER: Duration = Duration::from_millis(250);
 
 /// Between reads while there is traffic. Timers round up, so these are two milliseconds apart at least.
 const BUSY: Duration = Duration::from_millis(1);

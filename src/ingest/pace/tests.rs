@@ -167,7 +167,7 @@ proptest! {
                 Step::Pass(milliseconds) => now += Duration::from_millis(milliseconds.into()),
             }
         }
-        for _ in 0..100 {
+        for _ in 0..400 {
             now += BUSY;
             for (number, node) in nodes.iter_mut().enumerate() {
                 node.act(number, &mut database, now);
@@ -218,8 +218,20 @@ fn commits_that_come_faster_wake_it_until_they_end() {
         now += EACH / 2;
         assert_eq!(pace.read(seen(1, 0), now), Next::Read { after: BUSY });
     }
-    assert_eq!(pace.read(seen(0, 9), now + FULL / 2), Next::Read { after: BUSY });
-    assert_eq!(pace.read(seen(0, 9), now + FULL), Next::TryLock { after: Duration::ZERO });
+    now += LINGER / 2;
+    assert_eq!(pace.read(seen(0, 9), now), Next::Read { after: BUSY });
+    assert_eq!(pace.read(seen(0, 9), now + LINGER), Next::TryLock { after: Duration::ZERO });
+}
+
+#[test]
+fn one_commit_among_many_others_wakes_it_for_a_moment_only() {
+    let now = Instant::now();
+    let mut pace = asleep(Wake::Auto, now);
+    assert_eq!(pace.read(seen(1, 31), now), Next::Release);
+    pace.released(now);
+    assert_eq!(pace.read(seen(1, 31), now), Next::Read { after: BUSY });
+    let soon = now + FULL + EACH;
+    assert_eq!(pace.read(seen(0, 31), soon), Next::TryLock { after: Duration::ZERO });
 }
 
 #[test]
