@@ -41,7 +41,7 @@ pub enum Next {
 pub struct Seen {
     /// Transactions with events, about.
     pub transactions: u32,
-    /// Transactions that were writing at that moment, whatever it was.
+    /// Events that others had written at that moment and not committed.
     pub writing: u32,
 }
 

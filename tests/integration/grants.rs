@@ -53,6 +53,7 @@ const NEEDED: &[(&str, &[&str])] = &[
     ("SELECT on rowcast.slot", &["follow"]),
     ("SELECT on rowcast.watched", &["notify-only"]),
     ("SELECT on rowcast.watches", &["list"]),
+    ("SELECT on sequence rowcast.event_id_seq", &["follow"]),
     ("SELECT on sequence rowcast.event_slot_seq", &["follow"]),
     (
         "USAGE on schema rowcast",

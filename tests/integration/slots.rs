@@ -69,6 +69,24 @@ async fn a_turn_is_noticed_by_the_next_read_be_it_written_down_or_not() {
     }
 }
 
+#[tokio::test]
+async fn what_others_have_written_and_not_committed_is_counted() {
+    let db = Database::migrated().await;
+    let mut reader = Reader::new(&db).await;
+    let (client, waiting) = (db.client().await, db.client().await);
+    emit(&client, "first").await;
+    reader.read().await;
+    assert_eq!(reader.writing, 0);
+    client.batch_execute("begin").await.unwrap();
+    emit(&client, "second").await;
+    waiting.batch_execute("begin").await.unwrap();
+    emit(&waiting, "third").await;
+    emit(&waiting, "fourth").await;
+    client.batch_execute("commit").await.unwrap();
+    assert_eq!(reader.read().await, ["second"]);
+    assert_eq!(reader.writing, 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ring_that_turns_under_writers_keeps_nothing_from_the_reader() {
     let db = Database::migrated().await;
@@ -125,6 +143,7 @@ struct Reader {
     log: EventLog,
     position: Position,
     seen: BTreeSet<i64>,
+    writing: u32,
 }
 
 impl Reader {
@@ -135,7 +154,7 @@ impl Reader {
         let identity = Identity::read(&client, EpochPolicy::Strict).await.unwrap();
         let log = EventLog::new(client, Arc::new(identity)).await.unwrap();
         let position = log.start().await.unwrap().position;
-        let mut reader = Self { log, position, seen: BTreeSet::new() };
+        let mut reader = Self { log, position, seen: BTreeSet::new(), writing: 0 };
         reader.read().await;
         reader
     }
@@ -153,6 +172,7 @@ impl Reader {
                 ops.push(event.op.to_string());
             }
         }
+        self.writing = reading.writing();
         ops
     }
 }

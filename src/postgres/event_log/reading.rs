@@ -26,8 +26,9 @@ pub struct Reading<'a> {
     position: Position,
     is_pruned: bool,
     turn: Option<i64>,
-    writing: usize,
+    newest_id: i64,
     newest_xid: Xid,
+    last_id: i64,
     transactions: u32,
 }
 
@@ -48,7 +49,9 @@ impl<'a> Reading<'a> {
         let is_pruned = first
             .try_get::<_, Option<i64>>(2)?
             .is_some_and(|floor| before.xmin() < floor.cast_unsigned());
-        let turn = if first.len() > TURN { first.try_get(TURN)? } else { None };
+        let is_new = first.len() > NEWEST;
+        let turn = if is_new { first.try_get(TURN)? } else { None };
+        let newest_id = if is_new { first.try_get(NEWEST)? } else { 0 };
         let has_events = first.try_get::<_, Option<i64>>(3)?.is_some();
         Ok(Self {
             rows,
@@ -58,8 +61,9 @@ impl<'a> Reading<'a> {
             position: Position { before, upto, last },
             is_pruned,
             turn,
-            writing: snapshot.in_progress().len(),
+            newest_id,
             newest_xid: 0,
+            last_id: i64::MAX,
             transactions: 0,
         })
     }
@@ -107,9 +111,10 @@ impl<'a> Reading<'a> {
         self.turn
     }
 
-    /// Transactions in progress when it was made.
+    /// Events that were written behind the last one that was taken of it, by transactions that had not ended or
+    /// were rolled back. The snapshot would not tell: it ends at the last transaction that has.
     pub fn writing(&self) -> u32 {
-        u32::try_from(self.writing).unwrap_or(u32::MAX)
+        u32::try_from((self.newest_id - self.last_id).max(0)).unwrap_or(u32::MAX)
     }
 
     /// Transactions in what was taken of it; one whose events lie between those of others counts again.
@@ -121,6 +126,7 @@ impl<'a> Reading<'a> {
         let xid = event.logged.map_or(0, |logged| logged.xid);
         self.transactions = self.transactions.saturating_add(u32::from(xid != self.newest_xid));
         self.newest_xid = xid;
+        self.last_id = event.logged.map_or(0, |logged| logged.id);
     }
 
     /// Behind the last event of a run is the end of the run: a place that knows nothing of what came before it.
@@ -191,6 +197,7 @@ impl<'a> FromSql<'a> for JsonText {
 
 /// Behind the columns of the event.
 const TURN: usize = 17;
+const NEWEST: usize = 18;
 
 /// Events handed on at a time: large enough that a burst is coalesced into few writes, small enough that it
 /// reaches the first subscriber while the rest is read.

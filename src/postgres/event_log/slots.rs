@@ -64,7 +64,8 @@ impl Look {
 ///
 /// The slots are in the text, because partitions that a plan does not have need no lock. The branches carry their
 /// bounds on xid twice over for the index; the array is there because a join with the function is planned as a scan
-/// of the whole log. The turn is volatile, so it is looked at behind the statement's snapshot.
+/// of the whole log. The turn is volatile, so it is looked at behind the statement's snapshot. The newest id is that
+/// of the last event that anybody has written, committed or not.
 pub fn read_new(slots: Option<&[i32]>, crowded: bool) -> String {
     let slots = slots.map_or_else(String::new, |slots| {
         let list = slots.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -79,7 +80,9 @@ with cur as materialized (
        select pg_current_snapshot()::text as snapshot,
               (select xid::text::int8
                  from rowcast.floor) as floor,
-              pg_sequence_last_value('rowcast.event_slot_seq') as turn),
+              pg_sequence_last_value('rowcast.event_slot_seq') as turn,
+              (select last_value
+                 from rowcast.event_id_seq) as newest),
      e as (";
 
 const BEGUN_LATER: &str = "
@@ -101,7 +104,7 @@ const REST: &str = concat!(
     ")
 select cur.snapshot, max(e.xid::text::int8) over (), cur.floor, ",
     columns!(),
-    ", cur.turn
+    ", cur.turn, cur.newest
   from cur
   left join e on true
  order by e.id"
