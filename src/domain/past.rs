@@ -57,6 +57,8 @@ pub struct Only {
 pub struct Backfill {
     /// What is visible here is not in it: no less than was asked for.
     pub from: Arc<Snapshot>,
+    /// Whether it was chosen for want of room: then a transaction in front of it may have waited for one behind it.
+    pub is_from_chosen: bool,
     /// Whole runs that follow each other, up to the snapshot that was asked for.
     pub runs: Vec<Batch>,
     /// What older transactions wrote may have been taken out of the log.

@@ -75,6 +75,7 @@ pub struct Batch {
 
 impl Batch {
     pub fn new(before: &Snapshot, upto: &Snapshot) -> Self {
+        debug_assert!(upto.includes(before));
         let fits = |snapshot: &Snapshot| snapshot.in_progress().len() <= MAX_IN_PROGRESS;
         if fits(before) && fits(upto) {
             Self { before: before.clone(), upto: upto.clone() }

@@ -7,12 +7,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::domain::event::{Batch, Event};
+use crate::domain::past::Backfill;
 use crate::domain::position::Position;
 use crate::domain::snapshot::Snapshot;
 
 pub struct Ring {
     /// What is visible here is not kept. `None` until a run ends, and again when one run alone is too large.
     base: Option<Arc<Snapshot>>,
+    /// Whether it was chosen rather than read up to: then a transaction in front of it may have waited for one behind it.
+    is_base_chosen: bool,
     runs: VecDeque<Run>,
     weight: usize,
     limit: usize,
@@ -57,6 +60,7 @@ impl Ring {
     pub const fn new(limit: usize) -> Self {
         Self {
             base: None,
+            is_base_chosen: true,
             runs: VecDeque::new(),
             weight: 0,
             limit,
@@ -68,9 +72,10 @@ impl Ring {
 
     pub fn push(&mut self, batch: &Batch) {
         let upto = Arc::clone(&batch.position.upto);
+        debug_assert!(self.settled().is_none_or(|before| upto.includes(before)));
         let is_whole = batch.position.is_complete();
         if self.base.is_none() {
-            self.base = is_whole.then_some(upto);
+            (self.base, self.is_base_chosen) = (is_whole.then_some(upto), true);
             return;
         }
         if self.runs.back().is_none_or(|run| run.is_whole) {
@@ -114,10 +119,24 @@ impl Ring {
         self.base.as_ref()
     }
 
-    /// Puts what came before in front; nothing happens where it does not end where memory begins.
-    pub fn backfill(&mut self, from: Arc<Snapshot>, runs: Vec<Batch>) {
-        if runs.is_empty() || runs.last().map(|run| &run.position.upto) != self.base.as_ref() {
+    /// Up to where what came before has to be read, and the weight of the run that it takes the place of. `None` while
+    /// nothing can be put there.
+    pub fn joint(&self) -> Option<(&Arc<Snapshot>, usize)> {
+        match self.runs.front().filter(|_| self.is_base_chosen) {
+            Some(run) => run.is_whole.then_some((&run.upto, run.weight)),
+            None => Some((self.base.as_ref()?, 0)),
+        }
+    }
+
+    /// Puts what came before in front; nothing happens where it does not end at the [`joint`](Self::joint).
+    pub fn backfill(&mut self, backfill: Backfill) {
+        let Backfill { from, is_from_chosen, runs, .. } = backfill;
+        let end = runs.last().map(|run| &run.position.upto);
+        if end.is_none() || end != self.joint().map(|(upto, _)| upto) {
             return;
+        }
+        if self.is_base_chosen {
+            self.drop_oldest();
         }
         for batch in runs.into_iter().rev() {
             let weight = weight(&batch);
@@ -127,7 +146,7 @@ impl Ring {
             let Batch { events, position: Position { upto, .. }, .. } = batch;
             self.runs.push_front(Run { events, weight, upto, is_whole: true });
         }
-        self.base = Some(from);
+        (self.base, self.is_base_chosen) = (Some(from), is_from_chosen);
         self.shrink();
     }
 
@@ -250,16 +269,19 @@ impl Ring {
 
     fn shrink(&mut self) {
         let limit = self.limit.saturating_mul(1 + usize::from(self.is_extended));
-        while self.weight > limit
-            && let Some(run) = self.runs.pop_front()
-        {
-            self.weight -= run.weight;
-            if self.filled > 0 {
-                self.filled -= 1;
-                self.filled_weight -= run.weight;
-            }
-            self.base = run.is_whole.then_some(run.upto);
+        while self.weight > limit && !self.runs.is_empty() {
+            self.drop_oldest();
         }
+    }
+
+    fn drop_oldest(&mut self) {
+        let Some(run) = self.runs.pop_front() else { return };
+        self.weight -= run.weight;
+        if self.filled > 0 {
+            self.filled -= 1;
+            self.filled_weight -= run.weight;
+        }
+        (self.base, self.is_base_chosen) = (run.is_whole.then_some(run.upto), false);
     }
 }
 

@@ -12,14 +12,14 @@ use tokio::time::sleep;
 
 #[tokio::test(start_paused = true)]
 async fn every_client_gets_every_event_once_whatever_happens_to_its_socket() {
-    for seed in seeds(300) {
+    for seed in seeds(600) {
         run(Model::new(seed), 3).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_same_holds_where_crowds_come_back_to_a_small_memory() {
-    for seed in seeds(60) {
+    for seed in seeds(300) {
         run(Model::crowded(seed), 12).await;
     }
 }

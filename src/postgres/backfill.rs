@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, Transaction};
+use tokio_postgres::{Client, Transaction};
 
 use super::event_log::{columns, event};
 use super::identity::Identity;
@@ -14,7 +14,7 @@ use super::replay_log::{ReplayError, floor};
 use crate::domain::event::{Batch, Event, Logged};
 use crate::domain::past::{Backfill, divide};
 use crate::domain::position::Position;
-use crate::domain::snapshot::Snapshot;
+use crate::domain::snapshot::{Snapshot, Xid};
 
 /// Everything that is visible in `upto` and was not in `from`; where that is more than `room`, the newest of it.
 pub async fn read(
@@ -26,25 +26,27 @@ pub async fn read(
 ) -> Result<Backfill, ReplayError> {
     let reading = client.build_transaction().read_only(true).start().await?;
     reading.batch_execute(PLANS).await?;
-    let (mut events, from) = newest(&reading, from, upto, room).await?;
+    let (mut events, left_out) = newest(&reading, from, upto, room).await?;
     reading.commit().await?;
     // Asked behind the read, so that what is taken away meanwhile is noticed.
     let floor = floor(client).await?;
-    let from = from.raised(floor);
+    // Where a transaction was in progress for longer than memory goes back, those who wait miss that one alone, and have
+    // seen more than memory begins with.
+    let from = from.raised(floor.max(left_out)).meet(upto);
     events.retain(|event| event.logged.is_some_and(|logged| !from.sees(logged.xid)));
     events.sort_by_key(|event| event.logged.map(|logged| logged.id));
     let from = Arc::new(from);
     let runs = runs(identity, &from, upto, events);
-    Ok(Backfill { from, runs, floor })
+    Ok(Backfill { from, is_from_chosen: left_out > 0, runs, floor })
 }
 
-/// The newest events first, as far as they fit, and the snapshot that sees the rest.
+/// The newest events first, as far as they fit. The other transactions are all below the second.
 async fn newest(
     reading: &Transaction<'_>,
     from: &Snapshot,
     upto: &Snapshot,
     room: usize,
-) -> Result<(Vec<Event>, Snapshot), ReplayError> {
+) -> Result<(Vec<Event>, Xid), ReplayError> {
     let (before, end) = (from.to_string(), upto.to_string());
     let parameters: [&(dyn ToSql + Sync); 2] = [&before, &end];
     let portal = reading.bind(STRETCH, &parameters).await?;
@@ -55,20 +57,15 @@ async fn newest(
             let event: Event = event(row, Box::default())?;
             weight += event.weight();
             if weight > room {
-                return Ok((events, behind(row, from)?));
+                // What else is there of the one that no longer fits is left out with it.
+                return Ok((events, row.try_get::<_, i64>(4)?.cast_unsigned() + 1));
             }
             events.push(event);
         }
         if rows.is_empty() {
-            return Ok((events, from.clone()));
+            return Ok((events, 0));
         }
     }
-}
-
-/// The snapshot that sees all of the transaction that no longer fits, and of older ones.
-fn behind(row: &Row, from: &Snapshot) -> Result<Snapshot, ReplayError> {
-    let xid: i64 = row.try_get(4)?;
-    Ok(from.raised(xid.cast_unsigned() + 1))
 }
 
 fn runs(

@@ -57,8 +57,9 @@ impl EventLog {
     /// The empty batch before the recent past: where a reader begins.
     pub async fn start(&self) -> Result<Batch, ReadError> {
         let row = self.client.query_one(START, &[&RECENT_EVENTS, &RECENT_BYTES]).await?;
-        let xid: i64 = row.try_get(0)?;
-        let before = Arc::new(Snapshot::below(xid.cast_unsigned()));
+        let (xid, now): (i64, Snapshot) = (row.try_get(0)?, row.try_get::<_, &str>(1)?.parse()?);
+        // Not what is in progress, however long it has been: that is yet to come.
+        let before = Arc::new(now.cut(xid.cast_unsigned()));
         let token = self.identity.tokens(&before, &before).behind(0);
         Ok(Batch { events: Vec::new(), position: Position::complete(before), token })
     }
@@ -201,7 +202,8 @@ select coalesce((select xid::text::int8 + 1
                      or weight > $2::int8
                   order by newest.xid desc
                   limit 1),
-                greatest(1, (select xid::text::int8 from rowcast.floor)))";
+                greatest(1, (select xid::text::int8 from rowcast.floor))),
+       pg_current_snapshot()::text";
 
 const READ_REST: &str = concat!(
     "\

@@ -233,6 +233,49 @@ async fn a_transaction_that_was_open_all_the_time_is_not_behind_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_open_for_longer_than_a_node_remembers_is_yet_to_come_for_a_crowd() {
+    let world = world().await;
+    let long = world.db.client().await;
+    long.batch_execute("begin; insert into item values (100)").await.unwrap();
+    // The node begins behind the first of these, and in front of the others.
+    for from in [1_000, 10_000, 20_000] {
+        let many = format!("select n, 'eve' from generate_series({from}, {from} + 5000) n");
+        world.sql(&format!("insert into secret {many}")).await;
+    }
+    let after = seen_one(&world).await;
+    let node = world.another_node().await;
+    let mut crowd = Vec::new();
+    for _ in 0..12 {
+        crowd.push(world.client_of(&node, "ana").await);
+    }
+    let subscribe = json!({ "type": "subscribe", "ref": 1, "channel": "items", "after": after });
+    for client in &mut crowd {
+        client.send(subscribe.clone()).await;
+    }
+    for client in &mut crowd {
+        let ok = client.next().await;
+        assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(0)), "{ok}");
+    }
+    world.sql("insert into item values (2)").await;
+    let mut last = String::new();
+    for client in &mut crowd {
+        let change = client.next().await;
+        assert_eq!(change["row"]["id"], 2, "{change}");
+        last = id(&change).to_owned();
+    }
+    long.batch_execute("commit").await.unwrap();
+    for client in &mut crowd {
+        assert_eq!(rows(&client.changes(1).await), [100]);
+    }
+    for daemon in [&world.daemon, &node] {
+        let mut client = world.client_of(daemon, "ana").await;
+        assert_eq!(client.resume("items", &last).await["replayed"], 1);
+        assert_eq!(rows(&client.changes(1).await), [100]);
+    }
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_means_nothing_here_is_said_and_the_channel_goes_on_from_now() {
     let world = world().await;
     world.sql("create table loose (id int primary key); select rowcast.watch('loose', array['loose'], log => false)").await;

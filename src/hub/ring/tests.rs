@@ -127,23 +127,33 @@ fn a_run_that_is_still_growing_is_read_as_far_as_it_is_there() {
     assert_eq!(stretches(&ring, within(15, 17, 7)), [(vec![8], true)]);
 }
 
+fn before(from: u64, runs: Vec<Batch>) -> Backfill {
+    Backfill { from: below(from), is_from_chosen: false, runs, floor: 0 }
+}
+
 fn filled() -> Ring {
     let mut ring = Ring::new(usize::MAX / 2);
     ring.push(&run(vec![], 10));
     ring.push(&run(vec![event(10, 5), event(11, 6)], 12));
+    ring.push(&run(vec![event(12, 7)], 13));
     ring.extend();
-    let runs =
-        vec![run(vec![event(5, 1), event(7, 2), event(6, 3)], 8), run(vec![event(8, 4)], 10)];
-    ring.backfill(below(5), runs);
+    ring.backfill(before(
+        5,
+        vec![
+            run(vec![event(5, 1), event(7, 2), event(6, 3)], 8),
+            run(vec![event(8, 4)], 10),
+            run(vec![event(10, 5), event(11, 6)], 12),
+        ],
+    ));
     ring
 }
 
 #[test]
 fn what_came_before_is_put_in_front_and_serves_whoever_stands_in_it() {
     let ring = filled();
-    let rest = [(vec![5, 6], true)];
+    let rest = [(vec![5, 6], true), (vec![7], true)];
     let behind = |first: &[(Vec<i64>, bool)]| [first, &rest].concat();
-    assert_eq!(ring.reach(&at(4)), Reach::Log(below(12)));
+    assert_eq!(ring.reach(&at(4)), Reach::Log(below(13)));
     let all = [(vec![1, 2, 3], true), (vec![4], true)];
     assert_eq!(stretches(&ring, at(5)), behind(&all));
     assert_eq!(stretches(&ring, at(8)), behind(&all[1..]));
@@ -152,29 +162,48 @@ fn what_came_before_is_put_in_front_and_serves_whoever_stands_in_it() {
     let waits = Position::complete(Arc::new("5:7:5".parse().unwrap()));
     assert_eq!(stretches(&ring, waits), behind(&[(vec![1, 2], false), all[1].clone()]));
     assert_eq!(stretches(&ring, within(5, 8, 2)), behind(&[(vec![3], true), all[1].clone()]));
-    assert!(ring.stretch(&at(8)).unwrap().is_filled);
-    assert!(!ring.stretch(&at(10)).unwrap().is_filled);
+    assert!(ring.stretch(&at(10)).unwrap().is_filled);
+    assert!(!ring.stretch(&at(12)).unwrap().is_filled);
 }
 
 #[test]
 fn what_does_not_end_where_memory_begins_is_not_put_there() {
     let mut ring = three_runs();
-    ring.backfill(below(5), vec![run(vec![event(5, -4)], 8)]);
-    ring.backfill(below(5), vec![]);
+    for end in [8, 10, 13] {
+        ring.backfill(before(5, vec![run(vec![event(5, -4)], end)]));
+    }
+    ring.backfill(before(5, vec![]));
     assert_eq!(ring.base(), Some(&below(10)));
+}
+
+#[test]
+fn a_first_run_of_which_a_part_may_have_come_before_what_is_in_front_of_it_is_read_again() {
+    let mut ring = Ring::new(usize::MAX / 2);
+    ring.push(&run(vec![], 11));
+    // Whoever is 10 waited for whoever is 17.
+    ring.push(&run(vec![event(17, 7)], 18));
+    ring.push(&run(vec![event(18, 10)], 19));
+    assert_eq!(ring.joint().map(|(upto, _)| upto), Some(&below(18)));
+    ring.backfill(before(9, vec![run(vec![event(9, 6), event(17, 7), event(10, 9)], 18)]));
+    assert_eq!(stretches(&ring, at(9)), [(vec![6, 7, 9], true), (vec![10], true)]);
+    assert_eq!(ring.joint().map(|(upto, _)| upto), Some(&below(9)));
+
+    let chosen = before(8, vec![run(vec![event(8, 5)], 9)]);
+    ring.backfill(Backfill { is_from_chosen: true, ..chosen });
+    assert_eq!(ring.joint().map(|(upto, _)| upto), Some(&below(9)), "the first run is read again");
 }
 
 #[test]
 fn what_was_put_in_front_goes_first_once_nobody_wants_it() {
     let weight = event(1, 1).weight() + RUN_WEIGHT;
     let mut ring = Ring::new(4 * weight);
-    ring.push(&run(vec![], 10));
-    for xid in 10..14 {
+    ring.push(&run(vec![], 9));
+    for xid in 9..14 {
         ring.push(&run(vec![event(xid, 1)], xid + 1));
     }
     ring.extend();
     assert_eq!(ring.room(), 3 * weight);
-    ring.backfill(below(7), vec![run(vec![event(7, 1)], 8), run(vec![event(8, 1)], 10)]);
+    ring.backfill(before(7, vec![run(vec![event(7, 1)], 8), run(vec![event(8, 1)], 10)]));
     assert_eq!((ring.room(), ring.base()), (weight, Some(&below(7))));
     ring.push(&run(vec![event(14, 1)], 15));
     ring.push(&run(vec![event(15, 1)], 16));

@@ -91,7 +91,9 @@ impl Shard {
             self.refuse(key, ticket, ResetReason::Pruned);
             return 1;
         }
-        let is_full = self.recent.room() == 0 || self.crowd.full_at.as_ref() == self.recent.base();
+        let is_full = self.recent.room() == 0
+            || self.recent.joint().is_none()
+            || self.crowd.full_at.as_ref() == self.recent.base();
         let crowd = &self.crowd;
         let is_alone = crowd.waiting.is_empty() && crowd.single_reads < FEW;
         let goes_on = self.active(key, ticket).is_some_and(|catch_up| catch_up.owed.is_none());
@@ -140,15 +142,16 @@ impl Shard {
     }
 
     fn ask_for_all(&mut self) {
-        let (Some(from), Some(upto)) = (self.lowest_awaited(), self.recent.base().cloned()) else {
+        let (Some(from), Some((upto, replaced))) = (self.lowest_awaited(), self.recent.joint())
+        else {
             // They have gone, or memory is about to begin anew.
             return self.turns.extend(std::mem::take(&mut self.crowd.waiting));
         };
+        let (upto, room) = (Arc::clone(upto), replaced + self.recent.room() / self.share.count);
         let Some(commands) = self.commands.upgrade() else { return };
         let number = self.next_number();
         self.crowd.asked = Some(number);
         self.recent.extend();
-        let room = self.recent.room() / self.share.count;
         let reply = BackfillReply { commands, number };
         self.history.backfill(BackfillRequest { from: Arc::new(from), upto, room, reply });
     }
@@ -179,10 +182,10 @@ impl Shard {
         self.crowd.used = Instant::now();
         let waiting = std::mem::take(&mut self.crowd.waiting);
         match backfill {
-            Ok(Backfill { from, runs, floor }) => {
-                self.crowd.floor = self.crowd.floor.max(floor);
+            Ok(backfill) => {
+                self.crowd.floor = self.crowd.floor.max(backfill.floor);
                 let before = self.recent.base().cloned();
-                self.recent.backfill(from, runs);
+                self.recent.backfill(backfill);
                 if self.recent.base() == before.as_ref() {
                     self.crowd.full_at = before;
                 }

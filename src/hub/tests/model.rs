@@ -1,22 +1,26 @@
 //! A database of versioned rows, nodes that read it at their own pace, and clients that move between them.
 
+mod client;
+mod log;
+mod node;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use super::socket::{Lines, Socket};
 use crate::access::Rights;
-use crate::domain::channel::{Channel, Pattern};
-use crate::domain::event::{Batch, Event, Logged};
-use crate::domain::past::{Backfill, Page, Start, Survey, divide};
+use crate::domain::event::{Event, Logged};
 use crate::domain::position::Position;
 use crate::domain::rights::{Version, Whose};
 use crate::domain::snapshot::{Snapshot, Xid};
-use crate::hub::{After, BackfillRequest, History, Hub, HubOptions, Past, Request, Subscriber};
-use crate::telemetry::metrics::Observer;
+use crate::hub::HubOptions;
+use client::Client;
+use log::{Log, ModelLog, Row, event};
+use node::{Node, beginning};
 
 const PATTERNS: [&str; 2] = ["all", "row:*"];
 
@@ -32,41 +36,6 @@ pub(super) struct Model {
     pages: Arc<AtomicUsize>,
     nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
-}
-
-/// What is committed.
-type Log = Arc<Mutex<Vec<Row>>>;
-
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    logged: Logged,
-    key: u64,
-    version: i32,
-}
-
-struct Node {
-    hub: Hub,
-    position: Position,
-    /// The rest of a run that was read in part.
-    rest: Vec<Row>,
-    /// How often rights have changed here.
-    rights: Version,
-}
-
-pub(super) struct Client {
-    pub(super) socket: Arc<Socket>,
-    subscriber: Subscriber,
-    node: usize,
-    last: BTreeMap<&'static str, String>,
-    seen: BTreeSet<(&'static str, u64, i32)>,
-    newest: BTreeMap<(&'static str, u64), i32>,
-    told: Vec<String>,
-    seed: u64,
-    /// Until it was judged again it is to get nothing that was published behind this.
-    held: Option<Position>,
-    /// Whether it has connected and not yet subscribed to anything.
-    is_away: bool,
-    log: Log,
 }
 
 impl Model {
@@ -95,23 +64,15 @@ impl Model {
 
     fn with(seed: u64, queue_bytes: usize, recent_bytes: [usize; 2], shards: usize) -> Self {
         let (log, pages) = (Log::default(), Arc::default());
-        let start = Position::complete(Arc::new(Snapshot::below(1)));
-        let node = |recent_bytes| Node {
-            hub: Hub::start(
-                HubOptions {
-                    queue_bytes,
-                    queue_age: Duration::from_secs(5),
-                    patience: Duration::from_secs(30),
-                    recent_bytes,
-                    shards,
-                },
-                &(Arc::new(ModelLog { log: Arc::clone(&log), pages: Arc::clone(&pages) })
-                    as Arc<dyn History>),
-                Observer::default(),
-            ),
-            position: start.clone(),
-            rest: Vec::new(),
-            rights: 0,
+        let node = |recent_bytes| {
+            let options = HubOptions {
+                queue_bytes,
+                queue_age: Duration::from_secs(5),
+                patience: Duration::from_secs(30),
+                recent_bytes,
+                shards,
+            };
+            Node::start(options, ModelLog::new(&log, &pages))
         };
         let nodes = recent_bytes.map(node).into();
         Self {
@@ -130,9 +91,7 @@ impl Model {
 
     pub(super) async fn join_clients(&mut self, count: usize) {
         for node in &self.nodes {
-            let position = node.position.clone();
-            let token = token(&position);
-            node.hub.publish(Batch { events: Vec::new(), position, token }).await;
+            node.hub.publish(beginning(&node.position)).await;
         }
         for number in 0..count {
             let mut client = self.connect(number % 2).await;
@@ -201,6 +160,7 @@ impl Model {
             14 | 15 => self.judge().await,
             16 => self.leave().await,
             17 => self.rush().await,
+            18 if self.roll(4) == 0 => self.restart().await,
             _ => tokio::task::yield_now().await,
         }
     }
@@ -277,41 +237,27 @@ impl Model {
         }
     }
 
+    async fn read(&mut self, node: usize) {
+        let (now, size) = (self.snapshot(), 1 + self.roll(3));
+        self.nodes[node].read(&now, size).await;
+    }
+
+    /// A node goes down with all it knows, and another takes its place.
+    async fn restart(&mut self) {
+        let (node, recent) = (self.roll(2), self.roll(12));
+        for client in self.clients.iter_mut().filter(|client| client.node == node) {
+            client.take();
+            client.is_away = true;
+        }
+        let now = self.snapshot();
+        self.nodes[node].restart(&now, recent).await;
+    }
+
     async fn read_to_the_end(&mut self, node: usize) {
         self.read(node).await;
         while !self.nodes[node].rest.is_empty() {
             self.read(node).await;
         }
-    }
-
-    /// A node reads a batch, as `postgres::event_log` would.
-    async fn read(&mut self, node: usize) {
-        let snapshot = self.snapshot();
-        let size = 1 + self.roll(3);
-        let node = &mut self.nodes[node];
-        if node.position.is_complete() {
-            let before = Arc::clone(&node.position.upto);
-            let log = self.log.lock().unwrap();
-            let last = log.iter().map(|row| row.logged.xid + 1).max().unwrap_or(1);
-            let upto = Arc::new(snapshot.cut(last.max(before.xmax())));
-            if upto == before {
-                return;
-            }
-            node.rest = unseen(&log, &Position { before: Arc::clone(&before), upto, last: 0 });
-            node.position = Position { before, upto: Arc::new(snapshot.cut(last)), last: 0 };
-        }
-        let run = node.position.clone();
-        let rest = node.rest.split_off(size.min(node.rest.len()));
-        let batch = std::mem::replace(&mut node.rest, rest);
-        let is_last = node.rest.is_empty();
-        let events = events(&run, &batch, is_last);
-        node.position = match batch.last() {
-            Some(row) if !is_last => Position { last: row.logged.id, ..run },
-            _ => Position::complete(run.upto),
-        };
-        let position = node.position.clone();
-        let token = token(&position);
-        node.hub.publish(Batch { events, position, token }).await;
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -424,191 +370,4 @@ impl Model {
             .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.dice >> 33).unwrap() % sides
     }
-}
-
-impl Client {
-    /// Takes in what has come, and holds it against what it may be.
-    fn take(&mut self) {
-        for line in self.socket.take_lines() {
-            let words: Vec<&str> = line.split(' ').collect();
-            let ["event", channel, key, version, id] = words[..] else {
-                self.told.push(line);
-                continue;
-            };
-            if key == "-" {
-                continue;
-            }
-            let pattern = if channel == "all" { PATTERNS[0] } else { PATTERNS[1] };
-            let (key, version) = (key.parse().unwrap(), version.parse().unwrap());
-            let seed = self.seed;
-            assert!(self.may_have(key, version), "seed {seed}: {line} without the right to it");
-            assert!(self.seen.insert((pattern, key, version)), "seed {seed}: twice: {line}");
-            let before = self.newest.insert((pattern, key), version).unwrap_or(0);
-            assert!(version > before, "seed {seed}: {line} after version {before}");
-            self.last.insert(pattern, id.to_owned());
-        }
-    }
-
-    fn may_have(&self, key: u64, version: i32) -> bool {
-        let Some(held) = &self.held else { return true };
-        let log = self.log.lock().unwrap();
-        let is_it = |row: &&Row| row.key == key && row.version == version;
-        log.iter().rfind(is_it).is_some_and(|row| held.sees(row.logged.xid, row.logged.id))
-    }
-
-    /// Subscribes, behind these events where there are any.
-    pub(super) async fn resume(&self, last: &BTreeMap<&'static str, String>, judged: Version) {
-        for pattern in PATTERNS {
-            let after = last
-                .get(pattern)
-                .map(|id| After { id: id.as_str().into(), position: Ok(position(id)) });
-            let past = Past { after, ..Past::default() };
-            let pattern = Pattern::parse(pattern).unwrap();
-            self.subscriber.subscribe(pattern, None, past, judged).await;
-        }
-    }
-
-    /// Where it would resume.
-    pub(super) fn places(&self) -> BTreeMap<&'static str, String> {
-        self.last.clone()
-    }
-
-    pub(super) fn is_told(&mut self, what: &str) -> bool {
-        self.take();
-        self.told.iter().any(|line| line.starts_with(what))
-    }
-}
-
-/// The log, read in pages of three.
-struct ModelLog {
-    log: Log,
-    pages: Arc<AtomicUsize>,
-}
-
-impl ModelLog {
-    /// What sees all that has no room.
-    fn with_room(&self, from: &Snapshot, upto: &Arc<Snapshot>, mut room: usize) -> Arc<Snapshot> {
-        let whole = Position { before: Arc::new(from.clone()), upto: Arc::clone(upto), last: 0 };
-        let mut rows = unseen(&self.log.lock().unwrap(), &whole);
-        rows.sort_by_key(|row| std::cmp::Reverse((row.logged.xid, row.logged.id)));
-        for row in rows {
-            let weight = events(&whole, &[row], false)[0].weight();
-            if weight > room {
-                return Arc::new(from.raised(row.logged.xid + 1));
-            }
-            room -= weight;
-        }
-        Arc::new(from.clone())
-    }
-}
-
-impl History for ModelLog {
-    fn read(&self, request: Request) {
-        let Request { question, reply } = request;
-        let Start::Behind(from) = &question.start else { unreachable!("nobody asks for it") };
-        self.pages.fetch_add(1, Ordering::Relaxed);
-        let log = self.log.lock().unwrap();
-        let mut page = Page { from: from.clone(), events: Vec::new(), position: from.clone() };
-        let mut messages = 0;
-        let mut position = from.clone();
-        while let Some(run) = position.towards(&question.upto) {
-            let rows = unseen(&log, &run);
-            messages += rows.len() as u64;
-            if page.events.is_empty() {
-                let is_last = rows.len() <= 3;
-                let rows = &rows[..rows.len().min(3)];
-                page.events = events(&run, rows, is_last);
-                page.position = match rows.last() {
-                    Some(row) if !is_last => Position { last: row.logged.id, ..run.clone() },
-                    _ => Position::complete(Arc::clone(&run.upto)),
-                };
-            }
-            position = Position::complete(run.upto);
-        }
-        let survey = question.survey.map(|_| Survey { messages, only: None });
-        tokio::spawn(reply.page(Ok((page, survey))));
-    }
-
-    /// Some are answered late, when memory has moved on.
-    fn backfill(&self, request: BackfillRequest) {
-        let reads = self.pages.fetch_add(1, Ordering::Relaxed);
-        let BackfillRequest { from, upto, room, reply } = request;
-        let from = self.with_room(&from, &upto, room);
-        let whole = Position { before: Arc::clone(&from), upto: Arc::clone(&upto), last: 0 };
-        let rows = unseen(&self.log.lock().unwrap(), &whole);
-        let logged: Vec<Logged> = rows.iter().map(|row| row.logged).collect();
-        let (mut before, mut rows) = (Arc::clone(&from), &rows[..]);
-        let mut runs = Vec::new();
-        for (count, end) in divide(&from, &upto, &logged) {
-            let (first, rest) = rows.split_at(count);
-            rows = rest;
-            let run = Position { before, upto: Arc::clone(&end), last: 0 };
-            let position = Position::complete(Arc::clone(&end));
-            let token = token(&position);
-            runs.push(Batch { events: events(&run, first, true), position, token });
-            before = end;
-        }
-        tokio::spawn(async move {
-            for _ in 0..reads % 3 * 20 {
-                tokio::task::yield_now().await;
-            }
-            reply.backfill(Ok(Backfill { from, runs, floor: 0 })).await;
-        });
-    }
-
-    fn id(&self, position: &Position) -> Option<Box<str>> {
-        Some(token(position))
-    }
-}
-
-fn unseen(log: &[Row], run: &Position) -> Vec<Row> {
-    let is_new =
-        |row: &&Row| run.upto.sees(row.logged.xid) && !run.sees(row.logged.xid, row.logged.id);
-    let mut rows: Vec<_> = log.iter().filter(is_new).copied().collect();
-    rows.sort_by_key(|row| row.logged.id);
-    rows
-}
-
-fn events(run: &Position, rows: &[Row], is_last: bool) -> Vec<Arc<Event>> {
-    let event = |(at, row): (usize, &Row)| {
-        let place = if is_last && at + 1 == rows.len() {
-            Position::complete(Arc::clone(&run.upto))
-        } else {
-            Position { last: row.logged.id, ..run.clone() }
-        };
-        let channels = ["all", &format!("row:{}", row.key)];
-        let text = format!("{} {}", row.key, row.version);
-        Arc::new(event(Some(row.logged), text, &channels, token(&place)))
-    };
-    rows.iter().enumerate().map(event).collect()
-}
-
-fn event(logged: Option<Logged>, row: String, channels: &[&str], token: Box<str>) -> Event {
-    Event {
-        token,
-        logged,
-        at: "".into(),
-        table: None,
-        op: "update".into(),
-        channels: channels.iter().map(|name| Channel::parse(name).unwrap()).collect(),
-        audience: None,
-        key: None,
-        row: Some(row.into()),
-        old: None,
-        changed: None,
-        user: None,
-        origin: None,
-        truncated: false,
-    }
-}
-
-fn token(position: &Position) -> Box<str> {
-    let mut bytes = Vec::new();
-    position.write(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
-}
-
-fn position(token: &str) -> Position {
-    let byte = |at: usize| u8::from_str_radix(&token[at..at + 2], 16).unwrap();
-    Position::read(&(0..token.len()).step_by(2).map(byte).collect::<Vec<_>>()).unwrap()
 }
