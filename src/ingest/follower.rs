@@ -54,11 +54,17 @@ impl Follower<'_> {
         }
         // Not before: a beginning that fails has to be made again.
         self.progress.epoch = Some(self.identity.epoch());
-        let lost = std::mem::take(&mut self.progress.unlogged);
-        if let Err(error) = self.check_watches().await {
-            self.progress.unlogged = lost;
-            return Err(error);
-        }
+        self.own_up().await
+    }
+
+    /// Events that no log holds may have been missed: of every watch that there was, or has been since.
+    async fn own_up(&mut self) -> Result<(), IngestError> {
+        let before = self.progress.unlogged.clone();
+        self.check_watches().await?;
+        let mut lost = self.progress.unlogged.clone();
+        lost.extend(
+            before.into_iter().filter(|template| !self.progress.unlogged.contains(template)),
+        );
         self.hub.reset_unlogged(lost).await;
         Ok(())
     }
@@ -139,7 +145,7 @@ impl Follower<'_> {
             Ok(Signal::Notified(payload)) => self.take_payloads(listener, payload).await?,
             Ok(Signal::Overrun) => {
                 self.observer.note(&Notice::Overrun);
-                self.hub.reset_unlogged(self.progress.unlogged.clone()).await;
+                self.own_up().await?;
             }
         }
         Ok(Waited::Interrupted { left: due.saturating_duration_since(Instant::now()) })
@@ -275,6 +281,6 @@ async fn patiently<T>(
 }
 
 /// A watch that starts to need polling is found by then; until then its changes come with the fallback poll.
-const WATCHES_CHECKED_EVERY: Duration = Duration::from_secs(1);
+const WATCHES_CHECKED_EVERY: Duration = Duration::from_secs(10);
 
 const SILENCE: Duration = Duration::from_secs(3);

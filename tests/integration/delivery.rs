@@ -186,11 +186,14 @@ async fn notify_only_events_arrive_whatever_their_size_and_forged_ones_do_not() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_listen_connection_is_told_to_those_whose_events_no_log_holds() {
-    let world = World::after(&format!(
-        "{ORDERS} select rowcast.watch('orders', array['orders', 'orders:{{id}}'], log => false);
-         create table kept (id int); select rowcast.watch('kept', array['kept'])"
-    ))
-    .await;
+    let world = World::start().await;
+    // The daemon has not asked for these watches before its connection is lost.
+    world
+        .sql(&format!(
+            "{ORDERS} select rowcast.watch('orders', array['orders', 'orders:{{id}}'], log => false);
+             create table kept (id int); select rowcast.watch('kept', array['kept'])"
+        ))
+        .await;
     let mut loose = world.subscriber("ana", &["orders:*"]).await;
     let mut kept = world.subscriber("ben", &["kept"]).await;
     world
