@@ -109,7 +109,7 @@ impl Rig {
         for _ in 0..events {
             self.db.wait(self.db.client.execute(&statement, &[&body]))?;
             target += heard_by;
-            load.until_frames(target)?;
+            load.spin_until_frames(target)?;
         }
         Ok(self.cpu()?.saturating_sub(before))
     }

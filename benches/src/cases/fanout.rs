@@ -68,7 +68,7 @@ fn sends(raw: &mut Raw, load: &mut Load, events: u64, send: Send) -> Outcome<Dur
     for _ in 0..events {
         send(raw, 1)?;
         target += load.len() as u64;
-        load.until_frames(target)?;
+        load.spin_until_frames(target)?;
     }
     Ok(machine::cpu(raw.pid())?.saturating_sub(before))
 }
