@@ -13,6 +13,7 @@ mod bench;
 mod capture;
 mod connect;
 mod crash;
+mod crowd;
 mod delivery;
 mod doctor;
 mod explain;

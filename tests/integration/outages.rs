@@ -230,14 +230,14 @@ async fn a_pooler_that_swallows_notifications_is_named_and_one_that_does_not_is_
     world.daemon.stop().await;
 }
 
-/// A primary and a standby of it, both over TCP; with what the primary waits for.
-async fn pair(synchronous: bool) -> (ScratchCluster, ScratchCluster) {
+/// A primary on which this was done and a standby of it, both over TCP; with what the primary waits for.
+pub async fn pair(synchronous: bool, sql: &str) -> (ScratchCluster, ScratchCluster) {
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let mut settings = options().settings;
     settings.push(setting("synchronous_commit", "on"));
     let primary = ScratchCluster::start(ScratchOptions { settings: settings.clone(), ..options() });
     let primary = primary.await.expect("the primary starts");
-    Database::alone(&primary).await.batch_execute(TABLE).await;
+    Database::alone(&primary).await.batch_execute(sql).await;
     primary.shut_down(StopMode::Fast).await.expect("it runs");
     // Or somebody else takes its port.
     let seat = std::net::TcpListener::bind(("127.0.0.1", primary.port())).expect("it is free now");
@@ -258,7 +258,7 @@ async fn pair(synchronous: bool) -> (ScratchCluster, ScratchCluster) {
     (primary, standby)
 }
 
-fn both(primary: &ScratchCluster, standby: &ScratchCluster) -> String {
+pub fn both(primary: &ScratchCluster, standby: &ScratchCluster) -> String {
     let (one, other) = (primary.port(), standby.port());
     format!("postgres://postgres@127.0.0.1:{one},127.0.0.1:{other}/postgres?connect_timeout=1")
 }
@@ -266,7 +266,7 @@ fn both(primary: &ScratchCluster, standby: &ScratchCluster) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
     for trusted in [false, true] {
-        let (primary, standby) = pair(true).await;
+        let (primary, standby) = pair(true, TABLE).await;
         let policy = if trusted { "trust" } else { "strict" };
         let settings = format!("database.epoch_policy = \"{policy}\"\n{OPEN}");
         let db = Database::at(primary.url("postgres"));
@@ -310,7 +310,7 @@ async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
 /// The stand-by never hears of the last commit. What was delivered of it did not happen, and ids come again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
-    let (primary, standby) = pair(false).await;
+    let (primary, standby) = pair(false, TABLE).await;
     let db = Database::at(primary.url("postgres"));
     let mut world = World::at(db, &both(&primary, &standby), OPEN).await;
     let mut client = world.subscriber("ana", &["items"]).await;
@@ -346,7 +346,7 @@ async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_was_replaced_and_still_answers_is_left() {
-    let (zombie, standby) = pair(false).await;
+    let (zombie, standby) = pair(false, TABLE).await;
     let db = Database::at(standby.url("postgres"));
     let world = World::at(db, &both(&zombie, &standby), OPEN).await;
     let mut client = world.subscriber("ana", &["items"]).await;

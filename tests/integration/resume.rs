@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Database, OPEN, World, options};
 
-const TABLE: &str = "
+pub const TABLE: &str = "
     create table item (id int primary key, owner text, version int not null default 0);
     select rowcast.watch('item', array['items', 'item:{id}']);
     create table secret (id int primary key, owner text);
@@ -19,7 +19,7 @@ async fn world() -> World {
     world
 }
 
-fn id(change: &Value) -> &str {
+pub fn id(change: &Value) -> &str {
     change["id"].as_str().expect("every change has an id")
 }
 

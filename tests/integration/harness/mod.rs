@@ -19,6 +19,7 @@ mod log;
 mod programs;
 mod proxy;
 mod said;
+mod wait;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
@@ -35,3 +36,5 @@ pub use programs::{Outcome, psql, psql_file, rowcast};
 pub use proxy::{Fault, Proxy};
 #[allow(unused_imports, reason = "as above")]
 pub use said::secret;
+#[allow(unused_imports, reason = "as above")]
+pub use wait::{until, until_blocking};
