@@ -7,7 +7,7 @@ use rowcast::postgres::scratch::ScratchCluster;
 use serde_json::{Value, json};
 use tokio_postgres::Client as Session;
 
-use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options, until};
+use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options, until_true};
 use crate::outages::{both, pair};
 use crate::resume::{TABLE, id};
 
@@ -67,16 +67,13 @@ async fn hold_reads(db: &Database) -> Session {
 
 async fn until_a_read_waits(db: &Database) {
     let session = db.client().await;
-    until("a read of the whole log", async || {
-        let waits = "
-            select exists (select from pg_locks
-                            where relation = 'rowcast.event_7'::regclass
-                              and mode = 'AccessShareLock'
-                              and not granted
-                              and database = (select oid from pg_database where datname = current_database()))";
-        session.query_one(waits, &[]).await.unwrap().get::<_, bool>(0).then_some(())
-    })
-    .await;
+    let waits = "
+        select exists (select from pg_locks
+                        where relation = 'rowcast.event_7'::regclass
+                          and mode = 'AccessShareLock'
+                          and not granted
+                          and database = (select oid from pg_database where datname = current_database()))";
+    until_true(&session, "a read of the whole log waits", waits).await;
 }
 
 /// The next message that is not about how the service is.

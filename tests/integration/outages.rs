@@ -8,10 +8,13 @@ use rowcast::app::Daemon;
 use rowcast::postgres::scratch::{ScratchCluster, ScratchOptions, StopMode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options};
+use crate::harness::{
+    Client, Database, Fault, OPEN, Proxy, World, cluster, options, until, until_true,
+};
 
 const TABLE: &str =
     "create table item (id int primary key); select rowcast.watch('item', array['items'])";
@@ -144,8 +147,7 @@ async fn a_start_that_is_interrupted_anywhere_succeeds_in_the_end() {
         });
         // Not a wait for anything: each step interrupts a little later.
         tokio::time::sleep(Duration::from_millis(2 * step)).await;
-        proxy.set(Fault::Reset);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        proxy.reset_one().await;
         proxy.set(Fault::None);
         let started = timeout(Duration::from_secs(20), starting).await;
         let daemon = started.unwrap_or_else(|_| panic!("interrupted at step {step}, never ready"));
@@ -186,9 +188,8 @@ impl Bouncer {
             assert!(opened.unwrap().success());
         }
         let process = command.spawn().expect("pgbouncer is installed: ./test does it");
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        until("pgbouncer listens", async || TcpStream::connect(("127.0.0.1", port)).await.ok())
+            .await;
         Self { process, port, _folder: folder }
     }
 
@@ -247,9 +248,7 @@ pub async fn pair(synchronous: bool, sql: &str) -> (ScratchCluster, ScratchClust
     primary.start_again().await.expect("the primary is back");
     let follows = "select exists (select from pg_stat_wal_receiver where status = 'streaming')";
     let behind = Database::at(standby.url("postgres")).client().await;
-    while !behind.query_one(follows, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    until_true(&behind, "the standby follows", follows).await;
     if synchronous {
         let admin = Database::at(primary.url("postgres"));
         admin.batch_execute("alter system set synchronous_standby_names = '*'").await;
@@ -318,15 +317,11 @@ async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
     until_row(&mut client, 1).await;
     let behind = Database::at(standby.url("postgres")).client().await;
     let has = "select exists (select from item where id = 1)";
-    while !behind.query_one(has, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    until_true(&behind, "the standby has the row", has).await;
     behind.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
     behind.batch_execute("select pg_reload_conf()").await.unwrap();
-    let receives = "select exists (select from pg_stat_wal_receiver)";
-    while behind.query_one(receives, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    let alone = "select not exists (select from pg_stat_wal_receiver)";
+    until_true(&behind, "the standby receives no more", alone).await;
     world.sql("insert into item values (2)").await;
     until_row(&mut client, 2).await;
     primary.shut_down(StopMode::Immediate).await.unwrap();
@@ -402,7 +397,5 @@ async fn wait_until_asleep(session: &tokio_postgres::Client) {
           from pg_stat_activity
          where datname = current_database() and pid <> pg_backend_pid()
            and (query like '%pg_current_snapshot%' or query like '%from rowcast.watched%')";
-    while !session.query_one(asleep, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    until_true(session, "all are asleep", asleep).await;
 }

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
+use tokio_postgres::Client;
 
 /// Until the look finds something.
 pub async fn until<T>(what: impl Display, mut look: impl AsyncFnMut() -> Option<T>) -> T {
@@ -20,6 +21,15 @@ pub async fn until<T>(what: impl Display, mut look: impl AsyncFnMut() -> Option<
         }
     });
     found.await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"))
+}
+
+/// Until a query says true.
+pub async fn until_true(session: &Client, what: impl Display, query: &str) {
+    until(what, async || {
+        let row = session.query_one(query, &[]).await.expect("the query is one");
+        row.get::<_, Option<bool>>(0).filter(|is_so| *is_so)
+    })
+    .await;
 }
 
 /// The same where there is no runtime.
