@@ -1,18 +1,15 @@
-//! Crowds that come back from before memory begins, while what they wait for goes wrong.
-
-use std::net::SocketAddr;
+//! Crowds that come back from before memory begins, and get what they would alone.
 
 use rowcast::app::Daemon;
 use rowcast::postgres::scratch::ScratchCluster;
 use serde_json::{Value, json};
 use tokio_postgres::Client as Session;
 
-use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options, until_true};
-use crate::outages::{both, pair};
-use crate::resume::{TABLE, id};
+use crate::harness::{Client, Database, OPEN, World, options, until_true};
+use crate::resume::{TABLE, id, rows, seen_one, world, write};
 
 /// More than are read for one by one.
-const CROWD: usize = 12;
+pub const CROWD: usize = 12;
 
 /// Changes that the crowd has seen, each client another one.
 const SEEN: usize = 40;
@@ -21,7 +18,7 @@ const SEEN: usize = 40;
 const MANY: &str = "insert into secret select n, 'eve' from generate_series(100, 12000) n";
 
 /// A log that reaches further back than a node that starts now remembers; of it, what was sent on `items`.
-async fn long_log(world: &World) -> Vec<Value> {
+pub async fn long_log(world: &World) -> Vec<Value> {
     world.sql(TABLE).await;
     let mut witness = world.subscriber("ana", &["items"]).await;
     world.sql("insert into item select n from generate_series(1, 20) n").await;
@@ -37,12 +34,12 @@ async fn long_log(world: &World) -> Vec<Value> {
 }
 
 /// What the client with this number has seen last.
-fn place(client: usize) -> usize {
+pub fn place(client: usize) -> usize {
     client * 7 % SEEN
 }
 
 /// Welcomed, all of them, and subscribed to nothing.
-async fn gather(world: &World, node: &Daemon, size: usize) -> Vec<Client> {
+pub async fn gather(world: &World, node: &Daemon, size: usize) -> Vec<Client> {
     let mut crowd = Vec::new();
     for number in 0..size {
         crowd.push(world.client_of(node, &format!("user{number}")).await);
@@ -50,7 +47,7 @@ async fn gather(world: &World, node: &Daemon, size: usize) -> Vec<Client> {
     crowd
 }
 
-async fn resume_all(crowd: &mut [Client], changes: &[Value]) {
+pub async fn resume_all(crowd: &mut [Client], changes: &[Value]) {
     for (number, client) in crowd.iter_mut().enumerate() {
         let after = id(&changes[place(number)]);
         client.send(json!({ "type": "subscribe", "channel": "items", "after": after })).await;
@@ -58,14 +55,14 @@ async fn resume_all(crowd: &mut [Client], changes: &[Value]) {
 }
 
 /// Makes who reads the whole log wait, and nobody else: nothing that is new is in this part of it.
-async fn hold_reads(db: &Database) -> Session {
+pub async fn hold_reads(db: &Database) -> Session {
     let session = db.client().await;
     let lock = "begin; lock table rowcast.event_7 in access exclusive mode";
     session.batch_execute(lock).await.unwrap();
     session
 }
 
-async fn until_a_read_waits(db: &Database) {
+pub async fn until_a_read_waits(db: &Database) {
     let session = db.client().await;
     let waits = "
         select exists (select from pg_locks
@@ -77,23 +74,12 @@ async fn until_a_read_waits(db: &Database) {
 }
 
 /// The next message that is not about how the service is.
-async fn next(client: &mut Client) -> Value {
+pub async fn next(client: &mut Client) -> Value {
     client.skip_to(|message| message["type"] != "system").await
 }
 
-/// The past can't be had: the answer says so, and then why.
-async fn expect_refused(client: &mut Client, reason: &str) {
-    let ok = next(client).await;
-    assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(false), &json!(0)), "{ok}");
-    assert_eq!(next(client).await, reset(reason));
-}
-
-fn reset(reason: &str) -> Value {
-    json!({ "type": "reset", "channel": "items", "reason": reason })
-}
-
 /// All that it missed, and nothing twice.
-async fn expect_missed(client: &mut Client, missed: &[Value]) {
+pub async fn expect_missed(client: &mut Client, missed: &[Value]) {
     let ok = next(client).await;
     assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(missed.len())), "{ok}");
     assert_eq!(facts(&client.changes(missed.len()).await), facts(missed));
@@ -104,122 +90,99 @@ fn facts(changes: &[Value]) -> Vec<[&Value; 3]> {
     changes.iter().map(|change| [&change["op"], &change["key"], &change["row"]]).collect()
 }
 
-fn behind(proxy: &Proxy, db: &Database, server: SocketAddr) -> (String, String) {
-    let url = format!("postgres://postgres@{}/{}", proxy.address(), db.name());
-    let direct = format!("postgres://postgres@{server}/{}", db.name());
-    (url, format!("database.listen_url = \"{direct}\"\n{OPEN}"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_for_a_read_that_breaks_off_or_goes_silent_is_told_and_comes_back_later() {
-    tokio::join!(
-        lose_read(Fault::Reset, CROWD),
-        lose_read(Fault::Mute, CROWD),
-        // Who comes alone is read for alone.
-        lose_read(Fault::Mute, 1),
-    );
-}
-
-async fn lose_read(fault: Fault, size: usize) {
-    let world = World::start().await;
-    let changes = long_log(&world).await;
-    let server = SocketAddr::from(([127, 0, 0, 1], cluster().await.port()));
-    let proxy = Proxy::to(server).await;
-    let (url, settings) = behind(&proxy, &world.db, server);
-    let node = Daemon::start(&World::config(&url, &settings), None).await.unwrap();
-    let mut crowd = gather(&world, &node, size).await;
-    let held = hold_reads(&world.db).await;
-    resume_all(&mut crowd, &changes).await;
-    until_a_read_waits(&world.db).await;
-    proxy.set(fault);
-    for client in &mut crowd {
-        expect_refused(client, "unavailable").await;
-    }
-    held.batch_execute("commit").await.unwrap();
-    proxy.set(Fault::None);
-    // What was committed since the answer comes, and comes once.
-    for row in [1000, 1001] {
-        world.sql(&format!("insert into item values ({row})")).await;
-        for client in &mut crowd {
-            assert_eq!(next(client).await["row"]["id"], row, "{fault:?}");
-        }
-    }
-    let mut witness = world.client("ana").await;
-    witness.resume("items", id(changes.last().unwrap())).await;
-    let changes = [changes, witness.changes(2).await].concat();
-    let mut back = gather(&world, &node, size).await;
-    resume_all(&mut back, &changes).await;
-    for (number, client) in back.iter_mut().enumerate() {
-        expect_missed(client, &changes[place(number) + 1..]).await;
-    }
-    node.stop().await;
-    world.daemon.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_that_waits_while_another_server_takes_over_is_told_once_to_start_over() {
-    let (zombie, standby) = pair(false, "").await;
-    // Nobody gives up before the other server is found.
-    let url = format!("{}&options=-c%20statement_timeout%3D0", both(&zombie, &standby));
-    let world = World::at(Database::at(zombie.url("postgres")), &url, OPEN).await;
-    let changes = long_log(&world).await;
-    let node = world.another_node().await;
-    let mut crowd = gather(&world, &node, CROWD).await;
-    let mut live = world.client_of(&node, "ana").await;
-    live.subscribe("items").await;
-    let held = hold_reads(&world.db).await;
-    resume_all(&mut crowd, &changes).await;
-    until_a_read_waits(&world.db).await;
-    standby.promote().await.unwrap();
-    for client in &mut crowd {
-        expect_refused(client, "epoch").await;
-    }
-    assert_eq!(next(&mut live).await, reset("epoch"));
-    held.batch_execute("commit").await.unwrap();
-    let here = Database::at(standby.url("postgres"));
-    here.batch_execute("insert into item values (1000)").await;
-    for client in crowd.iter_mut().chain([&mut live]) {
-        assert_eq!(next(client).await["row"]["id"], 1000);
-    }
-    node.stop().await;
-    world.daemon.stop().await;
-    zombie.stop().await;
-    standby.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_a_crowd_that_waits_those_whose_past_is_pruned_meanwhile_are_told_once() {
-    // A server of its own: on a shared one, transactions of other tests are older than what is pruned here.
-    let cluster = ScratchCluster::start(options()).await.expect("the server starts");
+async fn a_crowd_behind_memory_gets_everything_once_and_reads_the_log_no_more_often_than_a_few() {
+    let mut options = options();
+    let counting = ("shared_preload_libraries", "pg_stat_statements");
+    options.settings.push((counting.0.to_owned(), counting.1.to_owned()));
+    let cluster = ScratchCluster::start(options).await.expect("the server starts");
     let world = World::on(Database::alone(&cluster).await, OPEN).await;
-    let changes = long_log(&world).await;
+    world.sql("create extension pg_stat_statements").await;
+    world.sql(TABLE).await;
+    let mut witness = world.subscriber("ana", &["items"]).await;
+    let writers = [0, 1, 2, 3].map(async |number| write(world.db.client().await, number).await);
+    futures_util::future::join_all(writers).await;
+    world.sql("insert into item values (1)").await;
+    let mut changes = Vec::new();
+    while changes.last().is_none_or(|last: &Value| last["row"]["id"] != 1) {
+        changes.push(witness.next().await);
+    }
+    // More than a node reads in advance when it starts.
+    world.sql("insert into secret select n, 'eve' from generate_series(100, 12000) n").await;
     let node = world.another_node().await;
-    let mut crowd = gather(&world, &node, CROWD).await;
-    let held = hold_reads(&world.db).await;
-    resume_all(&mut crowd, &changes).await;
-    until_a_read_waits(&world.db).await;
-    // All of the first transaction, and of the five behind it.
-    let gone = 30;
-    let prune = format!(
-        "with gone as (delete from rowcast.event where id <= {gone} returning xid)
-         update rowcast.floor set xid = (select (max(xid::text::int8) + 1)::text::xid8 from gone);
-         commit"
-    );
-    held.batch_execute(&prune).await.unwrap();
+    let mut crowd = Vec::new();
+    for number in 0..LARGE_CROWD {
+        crowd.push(world.client_of(&node, &format!("user{number}")).await);
+    }
+    world.sql("select pg_stat_statements_reset()").await;
+
+    let place = |client: usize| client * 7 % (changes.len() - 1);
     for (number, client) in crowd.iter_mut().enumerate() {
-        if place(number) + 1 < gone {
-            expect_refused(client, "pruned").await;
-        } else {
-            expect_missed(client, &changes[place(number) + 1..]).await;
-        }
+        let after = id(&changes[place(number)]);
+        let channel = ["items", "item:*"][number % 2];
+        client
+            .send(json!({ "type": "subscribe", "ref": 1, "channel": channel, "after": after }))
+            .await;
     }
-    world.sql("insert into item values (1000)").await;
-    for client in &mut crowd {
-        assert_eq!(next(client).await["row"]["id"], 1000);
+    for (number, client) in crowd.iter_mut().enumerate() {
+        let missed = &changes[place(number) + 1..];
+        let ok = client.next().await;
+        let (recovered, replayed) = (json!(true), json!(missed.len()));
+        assert_eq!((&ok["recovered"], &ok["replayed"]), (&recovered, &replayed), "{ok}");
+        let mut found = versions(&client.changes(missed.len()).await);
+        let mut missed = versions(missed);
+        found.sort_unstable();
+        missed.sort_unstable();
+        assert_eq!(found, missed, "client {number}");
     }
+    let reads: i64 = world.db.client().await.query_one(READS, &[]).await.unwrap().get(0);
+    assert!((1..=20).contains(&reads), "{reads} reads of the log for {LARGE_CROWD} clients");
     node.stop().await;
     world.daemon.stop().await;
     cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_open_for_longer_than_a_node_remembers_is_yet_to_come_for_a_crowd() {
+    let world = world().await;
+    let long = world.db.client().await;
+    long.batch_execute("begin; insert into item values (100)").await.unwrap();
+    // The node begins behind the first of these, and in front of the others.
+    for from in [1_000, 10_000, 20_000] {
+        let many = format!("select n, 'eve' from generate_series({from}, {from} + 5000) n");
+        world.sql(&format!("insert into secret {many}")).await;
+    }
+    let after = seen_one(&world).await;
+    let node = world.another_node().await;
+    let mut crowd = Vec::new();
+    for _ in 0..12 {
+        crowd.push(world.client_of(&node, "ana").await);
+    }
+    let subscribe = json!({ "type": "subscribe", "ref": 1, "channel": "items", "after": after });
+    for client in &mut crowd {
+        client.send(subscribe.clone()).await;
+    }
+    for client in &mut crowd {
+        let ok = client.next().await;
+        assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(0)), "{ok}");
+    }
+    world.sql("insert into item values (2)").await;
+    let mut last = String::new();
+    for client in &mut crowd {
+        let change = client.next().await;
+        assert_eq!(change["row"]["id"], 2, "{change}");
+        last = id(&change).to_owned();
+    }
+    long.batch_execute("commit").await.unwrap();
+    for client in &mut crowd {
+        assert_eq!(rows(&client.changes(1).await), [100]);
+    }
+    for daemon in [&world.daemon, &node] {
+        let mut client = world.client_of(daemon, "ana").await;
+        assert_eq!(client.resume("items", &last).await["replayed"], 1);
+        assert_eq!(rows(&client.changes(1).await), [100]);
+    }
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -282,4 +245,21 @@ async fn answer(client: &mut Client) -> Vec<Value> {
     let changes = client.changes(ok["replayed"].as_u64().unwrap().try_into().unwrap()).await;
     answer.extend(changes.iter().map(|c| json!([c["channel"], c["op"], c["key"], c["row"]])));
     answer
+}
+
+const LARGE_CROWD: usize = 300;
+
+/// What follows the log asks for the current snapshot, what replays it does not.
+const READS: &str = "\
+select coalesce(sum(calls), 0)::int8
+  from pg_stat_statements
+ where query like '%rowcast.event%'
+   and query not like '%pg_current_snapshot()%'
+   and query not like '%pg_stat_statements%'";
+
+fn versions(changes: &[Value]) -> Vec<(i64, i64)> {
+    let number = |value: &Value| value.as_i64().unwrap();
+    let version =
+        |change: &Value| (number(&change["row"]["id"]), number(&change["row"]["version"]));
+    changes.iter().map(version).collect()
 }

@@ -14,6 +14,7 @@ mod capture;
 mod connect;
 mod crash;
 mod crowd;
+mod crowd_outages;
 mod delivery;
 mod doctor;
 mod explain;
