@@ -3,18 +3,21 @@
 //! In: bytes of a server. Out: how many data frames each socket got, and when. Invariant: a frame is looked into
 //! only while `keep` asks for it, so the measured server's core is never the slower one for want of a reader.
 
-use std::io::{self, Read, Write};
+mod socket;
+
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::Outcome;
-use crate::dialect::{Dialect, Ear, Heard};
-use crate::frames::{CLOSE, PING, TEXT, Walker, masked};
+use crate::dialect::Dialect;
+use socket::Socket;
+use socket::upgrade;
+pub use socket::upgrade_of_peer;
 
 pub struct Load {
     poll: Poll,
@@ -28,17 +31,6 @@ pub struct Load {
     /// Texts of the next frames of each socket are kept, so many.
     keep: usize,
     stopwatch: Option<Stopwatch>,
-}
-
-struct Socket {
-    stream: TcpStream,
-    /// The answer to the upgrade, until it is complete; `None` from then on.
-    head: Option<Vec<u8>>,
-    walker: Walker,
-    ear: Ear,
-    seen: u64,
-    kept: Vec<String>,
-    closed: bool,
 }
 
 /// Measures from the commit of an event, by its number, to each frame.
@@ -122,27 +114,10 @@ impl Load {
         dialect: Dialect,
         buffer: Option<usize>,
     ) -> Outcome<()> {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-        if let Some(bytes) = buffer {
-            socket.set_recv_buffer_size(bytes)?;
-        }
-        socket.connect(&server.into())?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        // A reset at the end: thousands of ports that wait for a minute would be missing in the next case.
-        socket.set_linger(Some(Duration::ZERO))?;
-        let mut stream = TcpStream::from_std(socket.into());
-        self.poll.registry().register(
-            &mut stream,
-            Token(self.sockets.len()),
-            Interest::READABLE,
-        )?;
-        if let Some(request) = request {
-            stream.write_all(request.as_bytes())?;
-        }
-        let head = request.map(|_| Vec::new());
-        let (walker, ear, kept) = (Walker::default(), Ear::new(dialect), Vec::new());
-        self.sockets.push(Socket { stream, head, walker, ear, seen: 0, kept, closed: false });
+        let mut socket = Socket::open(server, request, dialect, buffer)?;
+        let token = Token(self.sockets.len());
+        self.poll.registry().register(&mut socket.stream, token, Interest::READABLE)?;
+        self.sockets.push(socket);
         Ok(())
     }
 
@@ -171,7 +146,7 @@ impl Load {
     }
 
     pub fn say(&mut self, number: usize, text: &str) -> Outcome<()> {
-        Ok(self.sockets[number].stream.write_all(&masked(TEXT, text.as_bytes()))?)
+        self.sockets[number].say(text)
     }
 
     /// The texts of the next frames of each client.
@@ -281,19 +256,7 @@ impl Load {
     fn read(&mut self, number: usize) -> Outcome<()> {
         loop {
             let socket = &mut self.sockets[number];
-            let count = match socket.stream.read(&mut self.buffer) {
-                Ok(0) => {
-                    socket.closed = true;
-                    return Ok(());
-                }
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => {
-                    socket.closed = true;
-                    return Ok(());
-                }
-            };
+            let Some(count) = socket.read(&mut self.buffer) else { return Ok(()) };
             let new = socket.take(&self.buffer[..count], self.keep)?;
             self.frames += new;
             self.bytes += count as u64;
@@ -305,49 +268,6 @@ impl Load {
                 return Ok(());
             }
         }
-    }
-}
-
-impl Socket {
-    /// How many data frames are complete with these bytes.
-    fn take(&mut self, bytes: &[u8], keep: usize) -> Outcome<u64> {
-        let mut rest = bytes;
-        let joined;
-        if let Some(head) = &mut self.head {
-            head.extend(bytes);
-            let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
-                return Ok(0);
-            };
-            if !head.starts_with(b"HTTP/1.1 101") {
-                return Err(format!("no upgrade: {}", String::from_utf8_lossy(head)).into());
-            }
-            joined = head.split_off(end + 4);
-            self.head = None;
-            rest = &joined;
-        }
-        let (mut new, mut answers) = (0, Vec::new());
-        let (ear, kept, closed) = (&mut self.ear, &mut self.kept, &mut self.closed);
-        self.walker.walk(rest, |opcode, piece| match opcode {
-            PING if piece.last => answers.push(masked(PONG, &[])),
-            PING => {}
-            CLOSE => *closed = true,
-            _ => ear.hear(piece, |heard| match heard {
-                Heard::Message => {
-                    new += 1;
-                    if kept.len() < keep {
-                        // Texts that came in parts are none that anybody looks at.
-                        let text = if piece.first { piece.bytes } else { &[] };
-                        kept.push(String::from_utf8_lossy(text).into_owned());
-                    }
-                }
-                Heard::Question(answer) => answers.push(masked(TEXT, answer.as_bytes())),
-            }),
-        });
-        for answer in answers {
-            let _ = self.stream.write(&answer);
-        }
-        self.seen += new;
-        Ok(new)
     }
 }
 
@@ -363,23 +283,6 @@ impl Stopwatch {
         }
     }
 }
-
-fn upgrade(token: &str) -> String {
-    format!(
-        "GET /v1/ws HTTP/1.1\r\nhost: bench\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
-         authorization: Bearer {token}\r\n\r\n"
-    )
-}
-
-pub fn upgrade_of_peer(path: &str) -> String {
-    format!(
-        "GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
-         sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-}
-
-const PONG: u8 = 10;
 
 /// How many connect at once: fewer than may wait to be accepted.
 const WAVE: usize = 256;

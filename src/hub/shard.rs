@@ -45,7 +45,7 @@ pub use command::{After, Command, Key, Past};
 use crowd::Crowd;
 use drain::Draining;
 use encoded::Encoded;
-use member::{Greeting, Subscriber};
+use member::{Greeting, Subscriber, Subscription};
 
 #[derive(Clone, Copy, Debug)]
 pub struct HubOptions {
@@ -212,8 +212,8 @@ impl Shard {
             Command::PublishUnlogged(events) => self.publish_unlogged(&events),
             Command::Begin { past, reason } => self.begin(&past, reason),
             Command::ResetUnlogged(templates) => {
-                let concerns = |pattern: &Pattern| templates.iter().any(|t| t.may_reach(pattern));
-                self.reset(ResetReason::NotLogged, concerns);
+                let may_reach = |pattern: &Pattern| templates.iter().any(|t| t.may_reach(pattern));
+                self.reset(ResetReason::NotLogged, |_, held| may_reach(&held.pattern));
             }
             Command::SetQueueBytes(most) => self.options.queue_bytes = most,
             Command::Announce(event) => self.announce(event),
@@ -283,16 +283,21 @@ impl Shard {
             self.remember(batch);
         }
         if let Some(reason) = reason {
+            // Who is owed an answer is told with it.
+            self.reset(reason, |subscriber, held| !subscriber.owes_answer(held));
             self.end_catch_ups(reason);
-            self.reset(reason, |_| true);
         }
     }
 
-    fn reset(&mut self, reason: ResetReason, concerns: impl Fn(&Pattern) -> bool) {
+    fn reset(
+        &mut self,
+        reason: ResetReason,
+        concerns: impl Fn(&Subscriber, &Subscription) -> bool,
+    ) {
         for slot in self.slots() {
-            let subscriptions = self.subscribers[slot].subscriptions.iter();
-            let patterns = subscriptions.map(|held| held.pattern.clone());
-            for pattern in patterns.filter(&concerns).collect::<Vec<_>>() {
+            let subscriber = &self.subscribers[slot];
+            let held = subscriber.subscriptions.iter().filter(|held| concerns(subscriber, held));
+            for pattern in held.map(|held| held.pattern.clone()).collect::<Vec<_>>() {
                 self.tell(slot, &ServerMessage::Reset { pattern, reason });
             }
         }

@@ -95,6 +95,27 @@ async fn what_no_log_holds_and_a_slow_socket_misses_is_admitted() {
     assert!(!model.clients[0].is_told("reset row:* not_logged"));
 }
 
+/// What it waits for is dropped and nothing has to be said of it, so what comes next finds an empty outbox.
+#[tokio::test(start_paused = true)]
+async fn what_comes_while_a_socket_is_blocked_and_nothing_waits_for_it_arrives_once() {
+    let mut model = Model::remembering(3, 40_000);
+    model.join_clients(1).await;
+    model.clients[0].socket.give_room(Some(0));
+    model.publish_unlogged().await;
+    model.settle().await;
+    model.clients[0].unsubscribe("all").await;
+    sleep(Duration::from_secs(10)).await;
+    let mut written = 0;
+    for _ in 0..3 {
+        written += model.write_alone();
+        model.read_all().await;
+        model.settle().await;
+    }
+    model.clients[0].socket.give_room(None);
+    model.expect(0, written).await;
+    assert!(!model.clients[0].is_told("lagged"));
+}
+
 #[tokio::test]
 async fn a_crowd_that_comes_back_is_served_from_memory_and_gives_way_to_what_is_live() {
     let mut model = Model::remembering_all(5);

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::event_log::{columns, event};
 use super::identity::Identity;
+use super::pool::answered;
 use super::replay_log::{ReplayError, floor};
 use crate::domain::event::{Batch, Event, Logged};
 use crate::domain::past::{Backfill, divide};
@@ -24,10 +25,10 @@ pub async fn read(
     upto: &Arc<Snapshot>,
     room: usize,
 ) -> Result<Backfill, ReplayError> {
-    let reading = client.build_transaction().read_only(true).start().await?;
-    reading.batch_execute(PLANS).await?;
+    let reading = answered(client.build_transaction().read_only(true).start()).await??;
+    answered(reading.batch_execute(PLANS)).await??;
     let (mut events, left_out) = newest(&reading, from, upto, room).await?;
-    reading.commit().await?;
+    answered(reading.commit()).await??;
     // Asked behind the read, so that what is taken away meanwhile is noticed.
     let floor = floor(client).await?;
     // Where a transaction was in progress for longer than memory goes back, those who wait miss that one alone, and have
@@ -49,10 +50,10 @@ async fn newest(
 ) -> Result<(Vec<Event>, Xid), ReplayError> {
     let (before, end) = (from.to_string(), upto.to_string());
     let parameters: [&(dyn ToSql + Sync); 2] = [&before, &end];
-    let portal = reading.bind(STRETCH, &parameters).await?;
+    let portal = answered(reading.bind(STRETCH, &parameters)).await??;
     let (mut events, mut weight) = (Vec::new(), 0);
     loop {
-        let rows = reading.query_portal(&portal, ROWS).await?;
+        let rows = answered(reading.query_portal(&portal, ROWS)).await??;
         for row in &rows {
             let event: Event = event(row, Box::default())?;
             weight += event.weight();

@@ -41,9 +41,13 @@ pub enum Unanswered {
     Pool(#[from] PoolError),
     #[error(transparent)]
     Query(#[from] QueryError),
-    #[error("the database did not answer within {} s", PATIENCE.as_secs())]
+    #[error("{}", Silent)]
     Silent,
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the database did not answer within {} s", PATIENCE.as_secs())]
+pub struct Silent;
 
 impl From<Error> for Unanswered {
     fn from(error: Error) -> Self {
@@ -57,14 +61,17 @@ pub async fn ask<T>(
     question: impl AsyncFnOnce(&Object) -> Result<T, Error>,
 ) -> Result<T, Unanswered> {
     let client = pool.get().await?;
-    match timeout(PATIENCE, question(&client)).await {
-        Ok(answer) => Ok(answer?),
-        Err(_elapsed) => {
-            // Its answer may still come: nobody else shall get it.
-            drop(Object::take(client));
-            Err(Unanswered::Silent)
-        }
-    }
+    let Ok(answer) = answered(question(&client)).await else {
+        // Its answer may still come: nobody else shall get it.
+        drop(Object::take(client));
+        return Err(Unanswered::Silent);
+    };
+    Ok(answer?)
+}
+
+/// What becomes of a statement, unless nothing is heard of it.
+pub(super) async fn answered<T>(statement: impl Future<Output = T>) -> Result<T, Silent> {
+    timeout(PATIENCE, statement).await.map_err(|_elapsed| Silent)
 }
 
 struct Walk(Target);

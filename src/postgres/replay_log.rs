@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::event_log::{columns, event};
 use super::identity::Identity;
+use super::pool::{Silent, answered};
 use crate::domain::channel::Pattern;
 use crate::domain::compact::{self, Change};
 use crate::domain::event::Event;
@@ -92,7 +93,7 @@ impl<'a> ReplayLog<'a> {
         let Filter { exact, below, user } = &self.filter;
         let (snapshot, count) = (upto.to_string(), i64::from(count));
         let parameters: [&(dyn ToSql + Sync); 5] = [&snapshot, &count, exact, below, user];
-        let rows = self.client.query(NEWEST, &parameters).await?;
+        let rows = answered(self.client.query(NEWEST, &parameters)).await??;
         let mut events = Vec::with_capacity(rows.len());
         for row in &rows {
             events.push(event(row, Box::default())?);
@@ -174,13 +175,13 @@ impl<'a> ReplayLog<'a> {
         let Filter { exact, below, user } = &self.filter;
         let (before, upto) = (run.before.to_string(), run.upto.to_string());
         let parameters: [&(dyn ToSql + Sync); 6] = [&before, &upto, &run.last, exact, below, user];
-        Ok(self.client.query(query, &parameters).await?)
+        Ok(answered(self.client.query(query, &parameters)).await??)
     }
 }
 
 /// What transactions below this one wrote may have been taken out of the log.
-pub(super) async fn floor(client: &Client) -> Result<Xid, tokio_postgres::Error> {
-    let row = client.query_opt(FLOOR, &[]).await?;
+pub(super) async fn floor(client: &Client) -> Result<Xid, ReplayError> {
+    let row = answered(client.query_opt(FLOOR, &[])).await??;
     Ok(row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?.cast_unsigned())
 }
 
@@ -190,6 +191,8 @@ pub enum ReplayError {
     Pool(#[from] deadpool_postgres::PoolError),
     #[error("reading the event log")]
     Postgres(#[from] tokio_postgres::Error),
+    #[error(transparent)]
+    Silent(#[from] Silent),
     #[error("the database was not reached yet")]
     NoIdentity,
     #[error("the log no longer reaches back that far")]

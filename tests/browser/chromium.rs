@@ -7,20 +7,24 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Mutex as AsyncMutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::harness::Output;
 
 pub struct Chromium {
     child: Child,
     profile: TempDir,
-    port: String,
+    said: Output,
+    /// Of its DevTools: `ws://host:port/path`.
+    address: String,
 }
 
 impl Chromium {
@@ -37,20 +41,23 @@ impl Chromium {
             command.env(variable, profile.path());
         }
         command.process_group(0);
-        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-        let mut chromium = Self { child, profile, port: String::new() };
-        chromium.port = chromium.wait_for_port().await;
+        let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let said = Output::of(child.stderr.take().expect("it is piped"));
+        let mut chromium = Self { child, profile, said, address: String::new() };
+        let line = chromium.said.line(LISTENING);
+        let (_, address) = line.split_once(LISTENING).expect("it is in the line");
+        chromium.address = address.to_owned();
         chromium
     }
 
     /// Opens a page in a tab of its own.
     pub async fn open(&self, url: &str) -> Page {
-        let (mut browser, _) = connect_async(self.browser_url()).await.expect("Chromium answers");
+        let (mut browser, _) = connect_async(&self.address).await.expect("Chromium answers");
         let created =
             call(&mut browser, 1, "Target.createTarget", json!({ "url": "about:blank" })).await;
         let target = created["targetId"].as_str().expect("a new tab has an id");
-        let tab = format!("ws://127.0.0.1:{}/devtools/page/{target}", self.first_line());
+        let tab = format!("{}/devtools/page/{target}", self.host());
         let (socket, _) = connect_async(tab).await.expect("Chromium answers");
         let page = Page::new(socket);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
@@ -60,32 +67,8 @@ impl Chromium {
         page
     }
 
-    fn first_line(&self) -> &str {
-        self.port.lines().next().unwrap_or_default()
-    }
-
-    fn browser_url(&self) -> String {
-        let path = self.port.lines().nth(1).unwrap_or_default();
-        format!("ws://127.0.0.1:{}{path}", self.first_line())
-    }
-
-    /// Chromium writes the port and the path of its DevTools into its profile, once it listens.
-    async fn wait_for_port(&mut self) -> String {
-        let file = self.profile.path().join("DevToolsActivePort");
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            match std::fs::read_to_string(&file) {
-                Ok(text) if text.lines().count() >= 2 => return text,
-                _ if Instant::now() > deadline => {
-                    panic!("Chromium does not listen within {DEADLINE:?}")
-                }
-                _ => {}
-            }
-            if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("Chromium ended at once: {status}");
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
+    fn host(&self) -> &str {
+        self.address.split("/devtools/").next().unwrap_or_default()
     }
 }
 
@@ -95,13 +78,8 @@ impl Drop for Chromium {
         let group = format!("-{}", self.child.id());
         let _ = Command::new("kill").args(["-s", "KILL", "--", &group]).status();
         let _ = self.child.wait();
-        let deadline = Instant::now() + DEADLINE;
-        while std::fs::remove_dir_all(self.profile.path()).is_err()
-            && self.profile.path().exists()
-            && Instant::now() < deadline
-        {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        // Until then they may write into the profile.
+        assert!(self.said.ends() || std::thread::panicking(), "Chromium is still there");
     }
 }
 
@@ -214,6 +192,9 @@ fn result(method: &str, mut message: Value) -> Value {
     assert!(message.get("error").is_none(), "{method}: {message}");
     message["result"].take()
 }
+
+/// What it says first on standard error, and where.
+const LISTENING: &str = "DevTools listening on ";
 
 /// The names it goes by, unless `ROWCAST_CHROMIUM` says otherwise.
 fn program() -> String {

@@ -3,14 +3,11 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use rowcast::auth::Minter;
 use tempfile::NamedTempFile;
-use tokio::time::{sleep, timeout};
 
-use crate::fetch::get;
-use crate::harness::{Database, World};
+use crate::harness::{Database, Supervisor, World};
 use crate::tools::free_address;
 
 pub struct Node {
@@ -18,6 +15,7 @@ pub struct Node {
     url: String,
     config: NamedTempFile,
     settings: String,
+    supervisor: Supervisor,
     child: Option<Child>,
 }
 
@@ -26,7 +24,8 @@ impl Node {
         let (address, config) = (free_address(), NamedTempFile::new().unwrap());
         config.as_file().write_all(settings.as_bytes()).unwrap();
         let (url, settings) = (database.url().to_owned(), settings.to_owned());
-        let mut node = Self { address, url, config, settings, child: None };
+        let supervisor = Supervisor::new();
+        let mut node = Self { address, url, config, settings, supervisor, child: None };
         node.come_back().await;
         node
     }
@@ -55,18 +54,14 @@ impl Node {
             .arg(self.config.path())
             .env("DATABASE_URL", &self.url)
             .env("ROWCAST_JWT_SECRET", SECRET)
+            .env("NOTIFY_SOCKET", self.supervisor.socket())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("the program was built");
         self.child = Some(child);
-        let ready = async {
-            while !get(self.address, "/readyz").await.is_some_and(|text| text.contains(" 200 ")) {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(DEADLINE, ready).await.expect("ready in time");
+        assert!(self.supervisor.hears_ready().await, "ready in time");
     }
 }
 
@@ -78,6 +73,3 @@ impl Drop for Node {
 
 /// The key of the harness's tokens.
 const SECRET: &str = "a secret of the tests, 32 bytes or more";
-
-/// Far beyond what a loaded machine needs.
-const DEADLINE: Duration = Duration::from_secs(30);

@@ -6,7 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+
+use crate::harness::{Output, until_blocking};
 
 /// Where a program is: where `./test` puts what it fetches, or in the path. A test that needs it fails without.
 pub fn program(name: &str) -> PathBuf {
@@ -47,14 +48,22 @@ impl Running {
         let child = command.stdin(Stdio::null()).spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let mut running = Self { child };
-        let deadline = Instant::now() + DEADLINE;
-        while TcpStream::connect(address).is_err() {
+        until_blocking(format_args!("{command:?} listens at {address}"), || {
             if let Some(status) = running.child.try_wait().expect("a child can be asked") {
                 panic!("{command:?} ended at once: {status}");
             }
-            assert!(Instant::now() < deadline, "{command:?} does not listen at {address}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+            TcpStream::connect(address).ok()
+        });
+        running
+    }
+
+    /// Returns once it says this.
+    pub fn start_until(command: &mut Command, line: &str) -> Self {
+        let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let said = Output::of(child.stderr.take().expect("it is piped"));
+        let running = Self { child };
+        said.line(line);
         running
     }
 
@@ -73,6 +82,3 @@ impl Drop for Running {
         self.stop();
     }
 }
-
-/// Far beyond what a loaded machine needs.
-const DEADLINE: Duration = Duration::from_secs(30);

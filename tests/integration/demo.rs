@@ -1,9 +1,8 @@
 //! `rowcast demo`: it works, and it leaves nothing behind.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use crate::harness::{Database, Demo, psql, rowcast};
+use crate::harness::{Database, Demo, psql, rowcast, until};
 
 #[tokio::test]
 async fn the_check_proves_that_each_user_gets_their_own_changes() {
@@ -55,7 +54,7 @@ async fn a_server_of_its_own_is_gone_whichever_way_the_demo_ends() {
         let folder = folder_of(&demo.url);
         assert!(folder.join("data").is_dir(), "{}", folder.display());
         assert_eq!(demo.end(signal).code(), code, "after {signal}");
-        until_gone(&folder).await;
+        until("the folder is gone", async || (!folder.exists()).then_some(())).await;
     }
 }
 
@@ -67,11 +66,7 @@ async fn the_tables_stay_small_whatever_is_inserted() {
         select 'x', 'Oat milk', 1, 1, 'ana' from generate_series(1, 1000)";
     psql(&demo.url, flood).unwrap();
 
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while count(&demo.url) > 24 {
-        assert!(Instant::now() < deadline, "{} orders are left", count(&demo.url));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until("24 orders are left", async || (count(&demo.url) <= 24).then_some(())).await;
 }
 
 fn schemas(db: &Database) -> String {
@@ -85,12 +80,4 @@ fn count(url: &str) -> u32 {
 fn folder_of(url: &str) -> PathBuf {
     let (_, rest) = url.split_once("host=").unwrap();
     rest.split('&').next().unwrap().into()
-}
-
-async fn until_gone(folder: &std::path::Path) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while folder.exists() {
-        assert!(Instant::now() < deadline, "{} is still there", folder.display());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }

@@ -16,10 +16,9 @@ use rowcast::postgres::revocations::Horizon;
 use rowcast::postgres::tickets::TicketTable;
 use rowcast::postgres::{migrations, retention, revocations, watches};
 use serde_json::json;
-use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use crate::harness::{Database, OPEN, World};
+use crate::harness::{Database, OPEN, World, until_true};
 
 #[tokio::test]
 async fn each_right_of_the_daemon_is_needed_for_something_it_does() {
@@ -188,12 +187,8 @@ async fn a_daemon_with_exactly_these_rights_starts_delivers_resumes_and_prunes()
 
     // Its rounds of retention follow the ring: that shows as a slot which is written down.
     let admin = world.db.client().await;
-    let pruned = async {
-        while admin.query("select from rowcast.slot", &[]).await.unwrap().is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(DEADLINE, pruned).await.expect("a round of retention");
+    let followed = "select exists (select from rowcast.slot)";
+    until_true(&admin, "a round of retention", followed).await;
     world.daemon.stop().await;
 }
 
@@ -321,5 +316,3 @@ async fn watched_in_every_way() -> Database {
     }
     db
 }
-
-const DEADLINE: Duration = Duration::from_secs(30);

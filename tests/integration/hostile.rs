@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::World;
+use crate::harness::{World, until};
 
 async fn raw(world: &World) -> TcpStream {
     TcpStream::connect(world.daemon.address()).await.expect("the daemon accepts")
@@ -119,9 +119,7 @@ async fn connections_over_the_cap_are_told_to_come_back_and_a_seat_is_free_again
     assert!(answer.starts_with(b"HTTP/1.1 503 "), "{}", String::from_utf8_lossy(&answer));
     assert_eq!(second.ask(json!({ "type": "ping" })).await["type"], "pong");
     drop(first);
-    while world.try_client("ana").await.is_none() {
-        tokio::task::yield_now().await;
-    }
+    until("a seat is free", async || world.try_client("ana").await).await;
 }
 
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -13,6 +13,8 @@ mod bench;
 mod capture;
 mod connect;
 mod crash;
+mod crowd;
+mod crowd_outages;
 mod delivery;
 mod doctor;
 mod explain;

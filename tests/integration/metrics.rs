@@ -8,9 +8,8 @@ use rowcast::postgres::migrations::migrate;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Duration, sleep};
 
-use crate::harness::{Database, OPEN, World};
+use crate::harness::{Database, OPEN, World, until};
 
 /// Each series and its value.
 struct Metrics(HashMap<String, String>);
@@ -28,15 +27,8 @@ impl Metrics {
     }
 
     /// The metrics once this holds: what is counted behind a write is there a moment later.
-    async fn once(address: SocketAddr, holds: impl Fn(&Self) -> bool) -> Self {
-        for _ in 0..500 {
-            let metrics = Self::of(address).await;
-            if holds(&metrics) {
-                return metrics;
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-        panic!("{:#?}", Self::of(address).await.0);
+    async fn once(address: SocketAddr, what: &str, holds: impl Fn(&Self) -> bool) -> Self {
+        until(what, async || Some(Self::of(address).await).filter(|metrics| holds(metrics))).await
     }
 
     fn get(&self, series: &str) -> i64 {
@@ -68,7 +60,7 @@ async fn what_happens_is_counted() {
             && metrics.get("rowcast_event_delivery_age_seconds_count") == 1
             && metrics.0.contains_key("rowcast_resumes_total{outcome=\"recovered\"}")
     };
-    let metrics = Metrics::once(address, counted).await;
+    let metrics = Metrics::once(address, "all is counted", counted).await;
     for (series, value) in [
         ("rowcast_connections{transport=\"websocket\"}", 1),
         ("rowcast_connections_opened_total{transport=\"websocket\"}", 1),
@@ -93,7 +85,7 @@ async fn what_happens_is_counted() {
     assert_eq!(modes.iter().sum::<i64>(), 1);
     // Measured with each round of retention.
     let measured = |metrics: &Metrics| metrics.get("rowcast_log_bytes") > 0;
-    let metrics = Metrics::once(address, measured).await;
+    let metrics = Metrics::once(address, "the log is measured", measured).await;
     let usage: f64 = metrics.text("rowcast_notification_queue_usage_ratio").parse().unwrap();
     assert!((0.0..0.5).contains(&usage));
 
@@ -103,9 +95,10 @@ async fn what_happens_is_counted() {
     let back = |metrics: &Metrics| {
         metrics.get("rowcast_database_lost_total") >= 1 && metrics.get("rowcast_listening") == 1
     };
-    Metrics::once(address, back).await;
+    Metrics::once(address, "the daemon is back", back).await;
     drop(client);
-    Metrics::once(address, |m| m.get("rowcast_connections{transport=\"websocket\"}") == 0).await;
+    let left = |m: &Metrics| m.get("rowcast_connections{transport=\"websocket\"}") == 0;
+    Metrics::once(address, "nobody is connected", left).await;
     world.daemon.stop().await;
 }
 
@@ -133,15 +126,11 @@ async fn the_private_address_says_draining_until_everybody_has_left() {
     let settings = format!("{OPEN}\nserver.private_listen = \"{private}\"");
     let world = World::with(&settings).await;
     // Its socket is held open, and it never answers a close.
-    let lingering = world.client("ana").await;
+    let mut lingering = world.client("ana").await;
     let stopping = tokio::spawn(world.daemon.stop());
-    loop {
-        let answer = ask(private, "/readyz").await.expect("it is there until the end");
-        if answer.contains("draining") {
-            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-            break;
-        }
-    }
+    lingering.skip_to(|message| message["event"] == "draining").await;
+    let answer = ask(private, "/readyz").await.expect("it is there until the end");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("draining"), "{answer}");
     stopping.await.unwrap();
     drop(lingering);
     assert!(ask(private, "/readyz").await.is_err());
@@ -165,9 +154,11 @@ async fn whoever_asks_is_told_that_the_schema_is_missing_and_the_daemon_goes_on_
     let settings = format!("{OPEN}\nserver.private_listen = \"{private}\"");
     let config = World::config(db.url(), &settings);
     let starting = tokio::spawn(async move { Daemon::start(&config, None).await });
-    while !ask(private, "/readyz").await.is_ok_and(|answer| answer.contains("rowcast migrate")) {
-        sleep(Duration::from_millis(20)).await;
-    }
+    until("it says that the schema is missing", async || {
+        let answer = ask(private, "/readyz").await.unwrap_or_default();
+        answer.contains("rowcast migrate").then_some(())
+    })
+    .await;
     migrate(&mut db.client().await).await.unwrap();
     starting.await.unwrap().unwrap().stop().await;
 }

@@ -8,10 +8,13 @@ use rowcast::app::Daemon;
 use rowcast::postgres::scratch::{ScratchCluster, ScratchOptions, StopMode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options};
+use crate::harness::{
+    Client, Database, Fault, OPEN, Proxy, World, cluster, options, until, until_true,
+};
 
 const TABLE: &str =
     "create table item (id int primary key); select rowcast.watch('item', array['items'])";
@@ -144,8 +147,7 @@ async fn a_start_that_is_interrupted_anywhere_succeeds_in_the_end() {
         });
         // Not a wait for anything: each step interrupts a little later.
         tokio::time::sleep(Duration::from_millis(2 * step)).await;
-        proxy.set(Fault::Reset);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        proxy.reset_one().await;
         proxy.set(Fault::None);
         let started = timeout(Duration::from_secs(20), starting).await;
         let daemon = started.unwrap_or_else(|_| panic!("interrupted at step {step}, never ready"));
@@ -186,9 +188,8 @@ impl Bouncer {
             assert!(opened.unwrap().success());
         }
         let process = command.spawn().expect("pgbouncer is installed: ./test does it");
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
-            tokio::task::yield_now().await;
-        }
+        until("pgbouncer listens", async || TcpStream::connect(("127.0.0.1", port)).await.ok())
+            .await;
         Self { process, port, _folder: folder }
     }
 
@@ -230,14 +231,14 @@ async fn a_pooler_that_swallows_notifications_is_named_and_one_that_does_not_is_
     world.daemon.stop().await;
 }
 
-/// A primary and a standby of it, both over TCP; with what the primary waits for.
-async fn pair(synchronous: bool) -> (ScratchCluster, ScratchCluster) {
+/// A primary on which this was done and a standby of it, both over TCP; with what the primary waits for.
+pub async fn pair(synchronous: bool, sql: &str) -> (ScratchCluster, ScratchCluster) {
     let setting = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let mut settings = options().settings;
     settings.push(setting("synchronous_commit", "on"));
     let primary = ScratchCluster::start(ScratchOptions { settings: settings.clone(), ..options() });
     let primary = primary.await.expect("the primary starts");
-    Database::alone(&primary).await.batch_execute(TABLE).await;
+    Database::alone(&primary).await.batch_execute(sql).await;
     primary.shut_down(StopMode::Fast).await.expect("it runs");
     // Or somebody else takes its port.
     let seat = std::net::TcpListener::bind(("127.0.0.1", primary.port())).expect("it is free now");
@@ -247,9 +248,7 @@ async fn pair(synchronous: bool) -> (ScratchCluster, ScratchCluster) {
     primary.start_again().await.expect("the primary is back");
     let follows = "select exists (select from pg_stat_wal_receiver where status = 'streaming')";
     let behind = Database::at(standby.url("postgres")).client().await;
-    while !behind.query_one(follows, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    until_true(&behind, "the standby follows", follows).await;
     if synchronous {
         let admin = Database::at(primary.url("postgres"));
         admin.batch_execute("alter system set synchronous_standby_names = '*'").await;
@@ -258,7 +257,7 @@ async fn pair(synchronous: bool) -> (ScratchCluster, ScratchCluster) {
     (primary, standby)
 }
 
-fn both(primary: &ScratchCluster, standby: &ScratchCluster) -> String {
+pub fn both(primary: &ScratchCluster, standby: &ScratchCluster) -> String {
     let (one, other) = (primary.port(), standby.port());
     format!("postgres://postgres@127.0.0.1:{one},127.0.0.1:{other}/postgres?connect_timeout=1")
 }
@@ -266,7 +265,7 @@ fn both(primary: &ScratchCluster, standby: &ScratchCluster) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
     for trusted in [false, true] {
-        let (primary, standby) = pair(true).await;
+        let (primary, standby) = pair(true, TABLE).await;
         let policy = if trusted { "trust" } else { "strict" };
         let settings = format!("database.epoch_policy = \"{policy}\"\n{OPEN}");
         let db = Database::at(primary.url("postgres"));
@@ -310,7 +309,7 @@ async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
 /// The stand-by never hears of the last commit. What was delivered of it did not happen, and ids come again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
-    let (primary, standby) = pair(false).await;
+    let (primary, standby) = pair(false, TABLE).await;
     let db = Database::at(primary.url("postgres"));
     let mut world = World::at(db, &both(&primary, &standby), OPEN).await;
     let mut client = world.subscriber("ana", &["items"]).await;
@@ -318,15 +317,11 @@ async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
     until_row(&mut client, 1).await;
     let behind = Database::at(standby.url("postgres")).client().await;
     let has = "select exists (select from item where id = 1)";
-    while !behind.query_one(has, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    until_true(&behind, "the standby has the row", has).await;
     behind.batch_execute("alter system set primary_conninfo = ''").await.unwrap();
     behind.batch_execute("select pg_reload_conf()").await.unwrap();
-    let receives = "select exists (select from pg_stat_wal_receiver)";
-    while behind.query_one(receives, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    let alone = "select not exists (select from pg_stat_wal_receiver)";
+    until_true(&behind, "the standby receives no more", alone).await;
     world.sql("insert into item values (2)").await;
     until_row(&mut client, 2).await;
     primary.shut_down(StopMode::Immediate).await.unwrap();
@@ -346,7 +341,7 @@ async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_primary_that_was_replaced_and_still_answers_is_left() {
-    let (zombie, standby) = pair(false).await;
+    let (zombie, standby) = pair(false, TABLE).await;
     let db = Database::at(standby.url("postgres"));
     let world = World::at(db, &both(&zombie, &standby), OPEN).await;
     let mut client = world.subscriber("ana", &["items"]).await;
@@ -402,7 +397,5 @@ async fn wait_until_asleep(session: &tokio_postgres::Client) {
           from pg_stat_activity
          where datname = current_database() and pid <> pg_backend_pid()
            and (query like '%pg_current_snapshot%' or query like '%from rowcast.watched%')";
-    while !session.query_one(asleep, &[]).await.unwrap().get::<_, bool>(0) {
-        tokio::task::yield_now().await;
-    }
+    until_true(session, "all are asleep", asleep).await;
 }

@@ -7,28 +7,28 @@ use serde_json::{Value, json};
 
 use crate::harness::{Client, Database, OPEN, World, options};
 
-const TABLE: &str = "
+pub const TABLE: &str = "
     create table item (id int primary key, owner text, version int not null default 0);
     select rowcast.watch('item', array['items', 'item:{id}']);
     create table secret (id int primary key, owner text);
     select rowcast.watch('secret', array['items'], users => array['{owner}']);";
 
-async fn world() -> World {
+pub async fn world() -> World {
     let world = World::start().await;
     world.sql(TABLE).await;
     world
 }
 
-fn id(change: &Value) -> &str {
+pub fn id(change: &Value) -> &str {
     change["id"].as_str().expect("every change has an id")
 }
 
-fn rows(changes: &[Value]) -> Vec<i64> {
+pub fn rows(changes: &[Value]) -> Vec<i64> {
     changes.iter().map(|change| change["row"]["id"].as_i64().unwrap()).collect()
 }
 
 /// An event to resume behind, and nobody connected after it.
-async fn seen_one(world: &World) -> String {
+pub async fn seen_one(world: &World) -> String {
     let mut client = world.subscriber("ana", &["items"]).await;
     world.sql("insert into item values (1)").await;
     id(&client.next().await).to_owned()
@@ -233,49 +233,6 @@ async fn a_transaction_that_was_open_all_the_time_is_not_behind_anybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_open_for_longer_than_a_node_remembers_is_yet_to_come_for_a_crowd() {
-    let world = world().await;
-    let long = world.db.client().await;
-    long.batch_execute("begin; insert into item values (100)").await.unwrap();
-    // The node begins behind the first of these, and in front of the others.
-    for from in [1_000, 10_000, 20_000] {
-        let many = format!("select n, 'eve' from generate_series({from}, {from} + 5000) n");
-        world.sql(&format!("insert into secret {many}")).await;
-    }
-    let after = seen_one(&world).await;
-    let node = world.another_node().await;
-    let mut crowd = Vec::new();
-    for _ in 0..12 {
-        crowd.push(world.client_of(&node, "ana").await);
-    }
-    let subscribe = json!({ "type": "subscribe", "ref": 1, "channel": "items", "after": after });
-    for client in &mut crowd {
-        client.send(subscribe.clone()).await;
-    }
-    for client in &mut crowd {
-        let ok = client.next().await;
-        assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(0)), "{ok}");
-    }
-    world.sql("insert into item values (2)").await;
-    let mut last = String::new();
-    for client in &mut crowd {
-        let change = client.next().await;
-        assert_eq!(change["row"]["id"], 2, "{change}");
-        last = id(&change).to_owned();
-    }
-    long.batch_execute("commit").await.unwrap();
-    for client in &mut crowd {
-        assert_eq!(rows(&client.changes(1).await), [100]);
-    }
-    for daemon in [&world.daemon, &node] {
-        let mut client = world.client_of(daemon, "ana").await;
-        assert_eq!(client.resume("items", &last).await["replayed"], 1);
-        assert_eq!(rows(&client.changes(1).await), [100]);
-    }
-    node.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_means_nothing_here_is_said_and_the_channel_goes_on_from_now() {
     let world = world().await;
     world.sql("create table loose (id int primary key); select rowcast.watch('loose', array['loose'], log => false)").await;
@@ -352,75 +309,6 @@ async fn a_client_cut_a_hundred_times_between_two_nodes_gets_every_event_once() 
     node.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_behind_memory_gets_everything_once_and_reads_the_log_no_more_often_than_a_few() {
-    let mut options = options();
-    let counting = ("shared_preload_libraries", "pg_stat_statements");
-    options.settings.push((counting.0.to_owned(), counting.1.to_owned()));
-    let cluster = ScratchCluster::start(options).await.expect("the server starts");
-    let world = World::on(Database::alone(&cluster).await, OPEN).await;
-    world.sql("create extension pg_stat_statements").await;
-    world.sql(TABLE).await;
-    let mut witness = world.subscriber("ana", &["items"]).await;
-    let writers = [0, 1, 2, 3].map(async |number| write(world.db.client().await, number).await);
-    futures_util::future::join_all(writers).await;
-    world.sql("insert into item values (1)").await;
-    let mut changes = Vec::new();
-    while changes.last().is_none_or(|last: &Value| last["row"]["id"] != 1) {
-        changes.push(witness.next().await);
-    }
-    // More than a node reads in advance when it starts.
-    world.sql("insert into secret select n, 'eve' from generate_series(100, 12000) n").await;
-    let node = world.another_node().await;
-    let mut crowd = Vec::new();
-    for number in 0..CROWD {
-        crowd.push(world.client_of(&node, &format!("user{number}")).await);
-    }
-    world.sql("select pg_stat_statements_reset()").await;
-
-    let place = |client: usize| client * 7 % (changes.len() - 1);
-    for (number, client) in crowd.iter_mut().enumerate() {
-        let after = id(&changes[place(number)]);
-        let channel = ["items", "item:*"][number % 2];
-        client
-            .send(json!({ "type": "subscribe", "ref": 1, "channel": channel, "after": after }))
-            .await;
-    }
-    for (number, client) in crowd.iter_mut().enumerate() {
-        let missed = &changes[place(number) + 1..];
-        let ok = client.next().await;
-        let (recovered, replayed) = (json!(true), json!(missed.len()));
-        assert_eq!((&ok["recovered"], &ok["replayed"]), (&recovered, &replayed), "{ok}");
-        let mut found = versions(&client.changes(missed.len()).await);
-        let mut missed = versions(missed);
-        found.sort_unstable();
-        missed.sort_unstable();
-        assert_eq!(found, missed, "client {number}");
-    }
-    let reads: i64 = world.db.client().await.query_one(READS, &[]).await.unwrap().get(0);
-    assert!((1..=20).contains(&reads), "{reads} reads of the log for {CROWD} clients");
-    node.stop().await;
-    world.daemon.stop().await;
-    cluster.stop().await;
-}
-
-const CROWD: usize = 300;
-
-/// What follows the log asks for the current snapshot, what replays it does not.
-const READS: &str = "\
-select coalesce(sum(calls), 0)::int8
-  from pg_stat_statements
- where query like '%rowcast.event%'
-   and query not like '%pg_current_snapshot()%'
-   and query not like '%pg_stat_statements%'";
-
-fn versions(changes: &[Value]) -> Vec<(i64, i64)> {
-    let number = |value: &Value| value.as_i64().unwrap();
-    let version =
-        |change: &Value| (number(&change["row"]["id"]), number(&change["row"]["version"]));
-    changes.iter().map(version).collect()
-}
-
 /// As many changes as wanted, or fewer where the writers are done.
 async fn take(client: &mut Client, wanted: usize) -> Vec<Value> {
     let mut changes = Vec::new();
@@ -433,7 +321,7 @@ async fn take(client: &mut Client, wanted: usize) -> Vec<Value> {
     changes
 }
 
-async fn write(client: tokio_postgres::Client, number: i64) {
+pub async fn write(client: tokio_postgres::Client, number: i64) {
     for step in 0..300 {
         let row = 1000 + (number * 31 + step * 17) % 12;
         let pause = f64::from(u8::try_from((number * 13 + step * 7) % 9).unwrap()) / 1000.0;

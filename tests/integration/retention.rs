@@ -10,7 +10,7 @@ use rowcast::postgres::migrations::{MIGRATIONS, migrate};
 use rowcast::postgres::retention::{Round, maintain};
 use tokio_postgres::Client;
 
-use crate::harness::{Database, World, logged};
+use crate::harness::{Database, World, logged, until};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const PLENTY: u64 = 1 << 40;
@@ -314,12 +314,12 @@ async fn the_daemon_keeps_the_log_within_its_limits() {
     world.sql("select rowcast.emit('a', 'old', '1')").await;
     assert_eq!(client.next().await["type"], "change");
     let log = Log { client: world.db.client().await, db: world.db };
-    let deadline = Instant::now() + DEADLINE;
-    while log.number("select count(*) from rowcast.event where op = 'old'").await > 0 {
-        assert!(Instant::now() < deadline, "the daemon removes what is too old");
+    let old = "select count(*) from rowcast.event where op = 'old'";
+    until("the daemon removes what is too old", async || {
         log.age("2 minutes").await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+        (log.number(old).await == 0).then_some(())
+    })
+    .await;
     assert!(log.floor().await > 0);
     log.emit("new").await;
     assert_eq!(client.next().await["type"], "change");
@@ -356,13 +356,11 @@ impl Log {
     async fn settle(&self) {
         let open =
             "select count(*) from rowcast.slot where closed_at is not null and settled_at is null";
-        let deadline = Instant::now() + DEADLINE;
-        self.round(HOUR, PLENTY).await;
-        while self.number(open).await > 0 {
-            assert!(Instant::now() < deadline, "every transaction ends");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        until("every transaction ends", async || {
             self.round(HOUR, PLENTY).await;
-        }
+            (self.number(open).await == 0).then_some(())
+        })
+        .await;
     }
 
     /// Makes the log older than it is.

@@ -3,12 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use rowcast::postgres::scratch::ScratchCluster;
 use tokio_postgres::error::SqlState;
 
-use crate::harness::{Database, options};
+use crate::harness::{Database, options, until};
 
 #[tokio::test]
 async fn each_test_has_a_database_of_its_own() {
@@ -25,7 +24,7 @@ async fn a_stopped_server_leaves_no_file_and_no_process() {
     assert!(runs(&process));
     cluster.stop().await;
     assert!(!folder.exists());
-    until(|| !runs(&process)).await;
+    until_gone(&folder, &process).await;
 }
 
 #[tokio::test]
@@ -33,7 +32,7 @@ async fn a_server_whose_owner_is_gone_leaves_no_file_and_no_process() {
     let cluster = ScratchCluster::start(options()).await.unwrap();
     let (folder, process) = (cluster.folder().to_owned(), server_process(&cluster));
     drop(cluster);
-    until(|| !folder.exists() && !runs(&process)).await;
+    until_gone(&folder, &process).await;
 }
 
 #[tokio::test]
@@ -50,7 +49,7 @@ async fn a_server_whose_owner_was_killed_leaves_no_file_and_no_process() {
     assert!(Path::new(&folder).exists() && runs(&process));
     owner.kill().unwrap();
     owner.wait().unwrap();
-    until(|| !Path::new(&folder).exists() && !runs(&process)).await;
+    until_gone(Path::new(&folder), &process).await;
 }
 
 #[tokio::test]
@@ -83,10 +82,7 @@ fn runs(process: &str) -> bool {
     !matches!(state.stdout.first(), None | Some(b'Z'))
 }
 
-async fn until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(Instant::now() < deadline, "not within 20 seconds");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+async fn until_gone(folder: &Path, process: &str) {
+    let is_gone = async || (!folder.exists() && !runs(process)).then_some(());
+    until("neither the folder nor the server is there", is_gone).await;
 }

@@ -6,7 +6,9 @@ mod checker;
 mod client;
 mod dice;
 mod node;
+mod process;
 #[path = "../integration/harness/proxy.rs"]
+#[allow(dead_code)]
 mod proxy;
 mod scene;
 mod writers;

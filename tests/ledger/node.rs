@@ -1,19 +1,19 @@
 //! The program as it is shipped, in a process that can be killed.
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::process::Process;
+
 pub struct Node {
     config: PathBuf,
-    log: PathBuf,
     address: SocketAddr,
-    process: Option<Child>,
+    process: Process,
 }
 
 impl Node {
@@ -28,7 +28,7 @@ impl Node {
              limits.connections_per_user = 100000\n{settings}\n"
         );
         std::fs::write(&config, text).expect("the folder can be written to");
-        Self { config, log: folder.join(format!("{name}.log")), address, process: None }
+        Self { config, address, process: Process::new(folder.join(format!("{name}.log"))) }
     }
 
     pub const fn address(&self) -> SocketAddr {
@@ -37,12 +37,11 @@ impl Node {
 
     /// Starts it, and waits until it accepts.
     pub async fn start(&mut self) {
-        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
         let mut command = Command::new(env!("CARGO_BIN_EXE_rowcast"));
         command.args(["serve", "--config"]).arg(&self.config);
         command.env_remove("DATABASE_URL").env("ROWCAST_JWT_SECRET", super::client::SECRET);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
-        self.process = Some(command.spawn().expect("the program was built"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
+        self.process.spawn(&mut command);
         let began = Instant::now();
         while tokio::net::TcpStream::connect(self.address).await.is_err() {
             assert!(began.elapsed() < Duration::from_secs(60), "no node: {}", self.said());
@@ -74,47 +73,16 @@ impl Node {
 
     /// `KILL` and `TERM` wait for the end.
     pub fn signal(&mut self, signal: &str) {
-        let Some(process) = &mut self.process else { return };
-        let id = process.id().to_string();
-        let sent = Command::new("kill").args(["-s", signal, &id]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "the node is gone: {}", self.said());
-        if matches!(signal, "KILL" | "TERM") {
-            let _ = self.process.take().map(|mut process| process.wait());
-        }
+        self.process.signal(signal);
     }
 
     /// Resident memory in KiB, and open descriptors.
     pub fn weight(&self) -> Option<(u64, usize)> {
-        let id = self.process.as_ref()?.id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        let memory = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some((memory, std::fs::read_dir(format!("/proc/{id}/fd")).ok()?.count()))
+        self.process.weight()
     }
 
     pub fn said(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-        self.hand_in_log();
-    }
-}
-
-impl Node {
-    /// `./test` looks through everything that daemons wrote.
-    fn hand_in_log(&self) {
-        let Some(said) = std::env::var_os("ROWCAST_TEST_SAID") else { return };
-        let all = File::options().create(true).append(true).open(Path::new(&said).join("log"));
-        if let (Ok(mut all), Ok(mut log)) = (all, File::open(&self.log)) {
-            let _ = std::io::copy(&mut log, &mut all);
-        }
+        self.process.said()
     }
 }
 

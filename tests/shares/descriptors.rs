@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::DEADLINE;
-use crate::harness::{Client, Database, OPEN, World};
+use crate::harness::{Client, Database, OPEN, Supervisor, World};
 
 /// Soft and hard limit of the daemon.
 const LIMIT: usize = 200;
@@ -36,41 +36,31 @@ impl Process {
         let server = format!("[server]\nlisten = \"{public}\"\nprivate_listen = \"{private}\"\n");
         let server = format!("{server}[limits]\nconnections_per_user = 1000\n");
         std::fs::write(config.path(), format!("{OPEN}\n{server}")).unwrap();
-        let log = tempfile::NamedTempFile::new().unwrap();
+        let (log, supervisor) = (tempfile::NamedTempFile::new().unwrap(), Supervisor::new());
         let child = Command::new("sh")
             .args(["-c", &format!(r#"ulimit -n {LIMIT} && exec "$0" "$@""#)])
             .args([env!("CARGO_BIN_EXE_rowcast"), "serve", "--config"])
             .arg(config.path())
             .env("DATABASE_URL", db.url())
             .env("ROWCAST_JWT_SECRET", SECRET)
+            .env("NOTIFY_SOCKET", supervisor.socket())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(log.path()).unwrap())
             .spawn()
             .unwrap();
         let process = Self { child, public, private, log, _config: config };
-        process.wait_until_ready().await;
+        assert!(supervisor.hears_ready().await, "not ready in time: {}", process.log());
         process
     }
 
-    async fn wait_until_ready(&self) {
-        let ready = async {
-            while !self.readiness().await.is_some_and(|answer| answer.starts_with("HTTP/1.1 200 "))
-            {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let waited = timeout(DEADLINE, ready).await;
-        waited.unwrap_or_else(|_| panic!("not ready in time: {}", self.log()));
-    }
-
-    async fn readiness(&self) -> Option<String> {
-        let mut socket = TcpStream::connect(self.private).await.ok()?;
+    async fn readiness(&self) -> String {
+        let mut socket = TcpStream::connect(self.private).await.unwrap();
         let request = b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        socket.write_all(request).await.ok()?;
+        socket.write_all(request).await.unwrap();
         let mut answer = String::new();
-        socket.read_to_string(&mut answer).await.ok()?;
-        Some(answer)
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
     }
 
     fn log(&self) -> String {
@@ -135,9 +125,15 @@ async fn the_database_comes_back_and_health_answers_while_clients_hold_all_the_r
         let ended: i64 = session.query_one(ours, &[]).await.unwrap().get(0);
         assert!(ended > 0, "the daemon has no connection to lose");
         session.batch_execute("insert into item values (1)").await.unwrap();
-        let change = good.skip_to(|message| message["type"] == "change").await;
-        assert_eq!(change["channel"], "items");
-        daemon.wait_until_ready().await;
+        // It may be back before the row is there.
+        let (mut has_change, mut is_back) = (false, false);
+        while !(has_change && is_back) {
+            let message = good.next().await;
+            has_change |= message["channel"] == "items";
+            is_back |= message["event"] == "recovered";
+        }
+        let answer = daemon.readiness().await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
     good.send(json!({ "type": "ping" })).await;
     good.skip_to(|message| message["type"] == "pong").await;

@@ -15,6 +15,8 @@ mod dice;
 mod hang;
 mod life;
 mod node;
+#[path = "../ledger/process.rs"]
+mod process;
 #[path = "../integration/harness/proxy.rs"]
 #[allow(dead_code)]
 mod proxy;

@@ -3,19 +3,20 @@
 //! It does what systemd does, as far as the program can tell: sockets stay open over restarts and are handed over
 //! from descriptor 3 on, credentials are files of a folder, and what the program reports is kept with its time.
 
-use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use tokio::net::UnixDatagram;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+
+use crate::process::Process;
 
 pub struct Node {
     folder: PathBuf,
@@ -25,7 +26,7 @@ pub struct Node {
     watchdog: Duration,
     heard: watch::Sender<Vec<Said>>,
     listening: AbortHandle,
-    process: Option<Child>,
+    process: Process,
 }
 
 /// One report.
@@ -67,7 +68,8 @@ impl Node {
         let listening = tokio::spawn(listen(notify, heard.clone())).abort_handle();
         let (public, private) = (socket(), socket());
         let (name, watchdog) = (name.to_owned(), Duration::from_secs(10));
-        Self { folder, name, public, private, watchdog, heard, listening, process: None }
+        let process = Process::new(folder.join("log"));
+        Self { folder, name, public, private, watchdog, heard, listening, process }
     }
 
     pub fn with_watchdog(mut self, watchdog: Duration) -> Self {
@@ -95,7 +97,6 @@ impl Node {
     }
 
     pub fn spawn(&mut self) {
-        let log = File::options().create(true).append(true).open(self.log()).expect("a log file");
         let fd = |socket: &TcpListener| OwnedFd::from(socket.try_clone().expect("a descriptor"));
         let mut command = Command::new("/bin/sh");
         // Only the process itself knows the number that it will have.
@@ -105,8 +106,8 @@ impl Node {
         command.env("NOTIFY_SOCKET", self.folder.join("notify"));
         command.env("CREDENTIALS_DIRECTORY", self.folder.join("credentials"));
         command.env("WATCHDOG_USEC", self.watchdog.as_micros().to_string());
-        command.stdin(fd(&self.public)).stdout(fd(&self.private)).stderr(Stdio::from(log));
-        self.process = Some(command.spawn().expect("the program was built"));
+        command.stdin(fd(&self.public)).stdout(fd(&self.private));
+        self.process.spawn(&mut command);
     }
 
     /// How many reports there are by now.
@@ -143,22 +144,12 @@ impl Node {
     }
 
     pub fn send(&self, signal: &str) {
-        let process = self.process.as_ref().expect("it was started");
-        let sent = Command::new("kill").args(["-s", signal, &process.id().to_string()]).status();
-        assert!(
-            sent.is_ok_and(|status| status.success()),
-            "{} is gone: {}",
-            self.name,
-            self.said()
-        );
+        self.process.send(signal);
     }
 
     /// `KILL` and `TERM` wait for the end.
     pub fn signal(&mut self, signal: &str) {
-        self.send(signal);
-        if matches!(signal, "KILL" | "TERM") {
-            let _ = self.process.take().map(|mut process| process.wait());
-        }
+        self.process.signal(signal);
     }
 
     /// How it ends by itself.
@@ -170,29 +161,17 @@ impl Node {
 
     /// Resident memory in KiB, and open descriptors.
     pub fn weight(&self) -> Option<(u64, usize)> {
-        let id = self.process.as_ref()?.id();
-        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        let memory = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some((memory, std::fs::read_dir(format!("/proc/{id}/fd")).ok()?.count()))
+        self.process.weight()
     }
 
     pub fn said(&self) -> String {
-        std::fs::read_to_string(self.log()).unwrap_or_default()
-    }
-
-    fn log(&self) -> PathBuf {
-        self.folder.join("log")
+        self.process.said()
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         self.listening.abort();
-        if let Some(process) = &mut self.process {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
     }
 }
 

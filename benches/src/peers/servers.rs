@@ -77,27 +77,13 @@ pub const ALL: &[Peer] = &[
             Ok(wire)
         },
     },
-    Peer {
-        name: "ws",
-        package: "ws",
-        settings: "per-message deflate off, NODE_ENV=production, a loop of send() over its clients as documented; \
-                   published inside, on a line of a control port",
-        path: "/",
-        dialect: Dialect::Plain,
-        command: |place| node(place, "ws", "ws.cjs", &["send"]),
-        version: |place| node_version(place, "ws"),
-        publisher: lines,
-    },
+    WS,
     Peer {
         name: "ws, frame made once",
-        package: "ws",
         settings: "the same with Sender.frame() once an event and sendFrame() a client, which is not documented \
                    but what socket.io does",
-        path: "/",
-        dialect: Dialect::Plain,
         command: |place| node(place, "ws", "ws.cjs", &["frame"]),
-        version: |place| node_version(place, "ws"),
-        publisher: lines,
+        ..WS
     },
     Peer {
         name: "socket.io",
@@ -134,6 +120,18 @@ pub const ALL: &[Peer] = &[
         },
     },
 ];
+
+const WS: Peer = Peer {
+    name: "ws",
+    package: "ws",
+    settings: "per-message deflate off, NODE_ENV=production, a loop of send() over its clients as documented; \
+               published inside, on a line of a control port",
+    path: "/",
+    dialect: Dialect::Plain,
+    command: |place| node(place, "ws", "ws.cjs", &["send"]),
+    version: |place| node_version(place, "ws"),
+    publisher: lines,
+};
 
 /// The first of these that exists.
 fn found(paths: &[PathBuf]) -> Option<PathBuf> {

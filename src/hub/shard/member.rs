@@ -123,6 +123,12 @@ impl Subscriber {
         self.catch_ups.iter_mut().find(|catch_up| catch_up.ticket == ticket)
     }
 
+    /// Whether one of its subscriptions has no answer yet.
+    pub(super) fn owes_answer(&self, held: &Subscription) -> bool {
+        let mut owing = self.catch_ups.iter().filter(|catch_up| catch_up.owed.is_some());
+        held.ticket().is_some_and(|ticket| owing.any(|catch_up| catch_up.ticket == ticket))
+    }
+
     /// What the subscriptions of one catch-up are to get.
     pub(super) fn wanted(&self, ticket: u64) -> Wanted {
         let held = self.subscriptions.iter().filter(|held| held.ticket() == Some(ticket));

@@ -178,6 +178,7 @@ impl Shard {
         let Some(subscriber) = self.subscribers.get_mut(slot) else { return };
         subscriber.dirty = false;
         if subscriber.state.is_blocked() || subscriber.state == State::Closed {
+            // Where all that waited was dropped, what has come since has no place of its own yet.
             return subscriber.outbox.settle(&self.burst);
         }
         self.published.writes += usize::from(subscriber.outbox.has_trail());

@@ -132,6 +132,14 @@ impl Model {
         }
     }
 
+    /// Returns once the first node has written all that it was told before.
+    pub(super) async fn settle(&self) {
+        // The second is asked behind the sweep that comes behind the first.
+        for _ in 0..2 {
+            self.nodes[0].hub.vitals().await.expect("the hub runs");
+        }
+    }
+
     /// Clients that have connected to the first node and subscribed to nothing.
     pub(super) async fn join_idle(&mut self, count: usize) {
         for _ in 0..count {
@@ -215,13 +223,16 @@ impl Model {
         }
     }
 
-    pub(super) fn write_alone(&mut self) {
+    /// How many events that were.
+    pub(super) fn write_alone(&mut self) -> usize {
         self.begin();
         while self.open[0].1.len() < 5 {
             self.change();
         }
         let (_, rows) = self.open.pop().unwrap();
+        let count = rows.len();
         self.log.lock().unwrap().extend(rows);
+        count
     }
 
     pub(super) async fn publish_unlogged(&mut self) {
@@ -346,6 +357,11 @@ impl Model {
 
     pub(super) async fn expect_all(&mut self, client: usize) {
         let expected = self.log.lock().unwrap().len() * PATTERNS.len();
+        self.expect(client, expected).await;
+    }
+
+    /// So many events in all.
+    pub(super) async fn expect(&mut self, client: usize, expected: usize) {
         let (client, seed) = (&mut self.clients[client], self.seed);
         loop {
             let socket = Arc::clone(&client.socket);

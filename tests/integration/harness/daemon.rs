@@ -183,14 +183,17 @@ impl Client {
 
     /// The next frame but pings.
     pub async fn next_frame(&mut self) -> Message {
-        loop {
-            let frame = timeout(DEADLINE, self.socket.next()).await;
-            match frame.expect("the daemon answers in time") {
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(frame)) => return frame,
-                other => panic!("no frame but {other:?}"),
+        // A daemon that has nothing else to say still pings.
+        let frame = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(frame)) => return frame,
+                    other => panic!("no frame but {other:?}"),
+                }
             }
-        }
+        };
+        timeout(DEADLINE, frame).await.expect("the daemon answers in time")
     }
 
     /// The next frame of any kind; `None` once the connection is over.

@@ -16,9 +16,12 @@ mod daemon;
 mod database;
 mod demo;
 mod log;
+mod output;
 mod programs;
 mod proxy;
 mod said;
+mod supervisor;
+mod wait;
 
 #[allow(unused_imports, reason = "as above")]
 pub use cluster::{cluster, options};
@@ -30,8 +33,14 @@ pub use demo::Demo;
 #[allow(unused_imports, reason = "as above")]
 pub use log::{forget, logged};
 #[allow(unused_imports, reason = "as above")]
+pub use output::Output;
+#[allow(unused_imports, reason = "as above")]
 pub use programs::{Outcome, psql, psql_file, rowcast};
 #[allow(unused_imports, reason = "as above")]
 pub use proxy::{Fault, Proxy};
 #[allow(unused_imports, reason = "as above")]
 pub use said::secret;
+#[allow(unused_imports, reason = "as above")]
+pub use supervisor::Supervisor;
+#[allow(unused_imports, reason = "as above")]
+pub use wait::{until, until_blocking, until_true};

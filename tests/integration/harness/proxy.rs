@@ -2,14 +2,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 pub struct Proxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
+    /// Counts the lines that were reset.
+    resets: watch::Sender<usize>,
     accepting: AbortHandle,
 }
 
@@ -38,14 +42,16 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let (fault, watched) = watch::channel(Fault::None);
+        let resets = watch::Sender::new(0);
+        let counter = resets.clone();
         let accepting = tokio::spawn(async move {
             let mut most = bytes;
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(carry(client, target, watched.clone(), most));
+                tokio::spawn(carry(client, target, watched.clone(), counter.clone(), most));
                 most = usize::MAX;
             }
         });
-        Self { address, fault, accepting: accepting.abort_handle() }
+        Self { address, fault, resets, accepting: accepting.abort_handle() }
     }
 
     pub const fn address(&self) -> SocketAddr {
@@ -55,6 +61,14 @@ impl Proxy {
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
+
+    /// Resets every line, and returns once that has happened to one, which may be a new one.
+    pub async fn reset_one(&self) {
+        let mut resets = self.resets.subscribe();
+        self.set(Fault::Reset);
+        let reset = timeout(DEADLINE, resets.changed()).await;
+        reset.expect("somebody connects in time").expect("the proxy is here");
+    }
 }
 
 impl Drop for Proxy {
@@ -63,7 +77,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn carry(client: TcpStream, target: SocketAddr, fault: watch::Receiver<Fault>, most: usize) {
+async fn carry(
+    client: TcpStream,
+    target: SocketAddr,
+    fault: watch::Receiver<Fault>,
+    resets: watch::Sender<usize>,
+    most: usize,
+) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let (client, server) = (Arc::new(client), Arc::new(server));
     let (mut reset, mut half_closed) = (fault.clone(), fault.clone());
@@ -85,8 +105,10 @@ async fn carry(client: TcpStream, target: SocketAddr, fault: watch::Receiver<Fau
         _ = reset.wait_for(|fault| *fault == Fault::Reset) => {
             // Without lingering, the end is a reset.
             for stream in [&client, &server] {
-                let _ = socket2::SockRef::from(&**stream).set_linger(Some(std::time::Duration::ZERO));
+                let _ = socket2::SockRef::from(&**stream).set_linger(Some(Duration::ZERO));
             }
+            drop((client, server));
+            resets.send_modify(|resets| *resets += 1);
         }
     }
 }
@@ -139,3 +161,6 @@ async fn write_all(to: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// Far beyond what a loaded machine needs.
+const DEADLINE: Duration = Duration::from_secs(60);

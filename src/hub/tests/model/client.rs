@@ -73,6 +73,10 @@ impl Client {
         }
     }
 
+    pub(in super::super) async fn unsubscribe(&self, pattern: &str) {
+        self.subscriber.unsubscribe(Pattern::parse(pattern).unwrap()).await;
+    }
+
     /// Where it would resume.
     pub(in super::super) fn places(&self) -> BTreeMap<&'static str, String> {
         self.last.clone()
