@@ -5,7 +5,7 @@ create or replace function rowcast._said(setting text)
     immutable
     set search_path = pg_catalog, pg_temp
 as $$
-    select format('substring(current_setting(%L, true) from ''.{1,200}'')', 'rowcast.' || setting);
+    select format('left(nullif(current_setting(%L, true), ''''), 200)', 'rowcast.' || setting);
 $$;
 
 comment on function rowcast._said(text) is
