@@ -7,13 +7,13 @@ create or replace function rowcast._statement_body(w rowcast.watched, op text)
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    pair    constant text := case when op = 'update' then rowcast._paired(w, true) end;
-    rows    constant text := case op when 'delete' then 'old_rows' else 'new_rows' end;
-    before  constant text := rowcast._side(w, 'old', 'old_rows');
-    after   constant text := rowcast._side(w, 'new', 'new_rows');
-    query   constant text := rowcast._event_select(w, op, case op when 'insert' then after when 'delete' then before
-                                                                  else format('%s join %s on %s', before, after, pair) end, true);
-    many    text := rowcast._log_columns() || E'\n' || query || E';\n            logged := found;';
+    pair     constant text := case when op = 'update' then rowcast._paired(w, true) end;
+    rows     constant text := case op when 'delete' then 'old_rows' else 'new_rows' end;
+    before   constant text := rowcast._side(w, 'old', 'old_rows');
+    after    constant text := rowcast._side(w, 'new', 'new_rows');
+    query    constant text := rowcast._event_select(w, op, case op when 'insert' then after when 'delete' then before
+                                                                   else format('%s join %s on %s', before, after, pair) end, true);
+    many     text := rowcast._log_columns() || E'\n' || query || E';\n            logged := found;';
     orphan   text;
     removed  text;
     added    text;
