@@ -12,8 +12,7 @@ declare
     moved constant text := (select string_agg(case when c.identical then format('new.%1$I is distinct from old.%1$I', c.name)
                                                    else format('row(new.%1$I)::record *<> row(old.%1$I)::record', c.name) end, ' or ')
                               from rowcast._column c where c.target = w.target and c.name = any (w.key || rowcast._named(coalesce(w.users, '{}'))));
-    build text := format(E'%s\n        if found then\n%s        end if;',
-                         rowcast._told_select(w, op, rowcast._event_select(w, op, here, true), null), rowcast._told(w));
+    build text := rowcast._one_row(w, op, here, null, rowcast._event_select(w, op, here, true));
 begin
     if op = 'update' and moved is not null then
         -- A changed key, or another audience, is one row gone and another come.

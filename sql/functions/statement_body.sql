@@ -7,19 +7,17 @@ create or replace function rowcast._statement_body(w rowcast.watched, op text)
     set search_path = pg_catalog, pg_temp
 as $$
 declare
-    pair    constant text := rowcast._paired(w, true);
-    rows    constant text := case op when 'delete' then 'old_rows' else 'new_rows' end;
-    before  constant text := rowcast._side(w, 'old', 'old_rows');
-    after   constant text := rowcast._side(w, 'new', 'new_rows');
-    source  constant text := case op when 'insert' then after when 'delete' then before
-                                     else format('%s join %s on %s', before, after, pair) end;
-    query   constant text := rowcast._event_select(w, op, source, true);
-    many    text := rowcast._log_columns() || E'\n' || query || E';\nlogged := found;';
-    several text := 'first.several';
-    unpaired text := '';
-    orphan  text;
-    removed text;
-    added   text;
+    pair     constant text := case when op = 'update' then rowcast._paired(w, true) end;
+    rows     constant text := case op when 'delete' then 'old_rows' else 'new_rows' end;
+    before   constant text := rowcast._side(w, 'old', 'old_rows');
+    after    constant text := rowcast._side(w, 'new', 'new_rows');
+    query    constant text := rowcast._event_select(w, op, case op when 'insert' then after when 'delete' then before
+                                                                   else format('%s join %s on %s', before, after, pair) end, true);
+    many     text := rowcast._log_columns() || E'\n' || query || E';\n            logged := found;';
+    orphan   text;
+    removed  text;
+    added    text;
+    unpaired text;
 begin
     if op = 'update' then
         -- What pairs nothing is a changed key or another audience: one row gone and another come.
@@ -29,29 +27,37 @@ begin
         many := concat_ws(E'\n', many, format('if exists (select from %s where %s) then', before, orphan),
                           rowcast._log_columns(), removed || ';', 'logged := logged or found;',
                           rowcast._log_columns(), added || ';', 'logged := logged or found;', 'end if;');
-        several := 'coalesce(first.several, exists (select from new_rows offset 1))';
-        unpaired := concat_ws(E'\n', '        else', removed, '  into first;', added, '  into second;', '');
+        unpaired := concat_ws(E'\n', removed, '  into first;', added, '  into second;');
     end if;
     return format($text$    begin
 %1$s
-        several := %2$s;
-        if several then
-            first := null;
+    exception
+        when too_many_rows then
+            several := true;
+        when no_data_found then
+            -- No row at all, unless a condition of the watch says the same.
+            several := exists (select from %2$s);
+        when others then
+            if told then
+                raise warning 'rowcast: the daemon could not be woken: %%', sqlerrm;
+            else
+                first := null;
+                second := null;
+                problem := sqlerrm;
+            end if;
+    end;
+    if several then
+        begin
 %3$s
-        elsif found then
-%4$s%5$s        end if;
-    exception when others then
-        if told then
-            raise warning 'rowcast: the daemon could not be woken: %%', sqlerrm;
-        else
-            first := null;
-            second := null;
+        exception when others then
             logged := false;
             problem := sqlerrm;
-        end if;
-    end;
-%6$s$text$,
-        rowcast._told_select(w, op, query, rows), several, many, rowcast._told(w), unpaired, rowcast._statement_rescue(w, op));
+        end;
+    end if;
+%4$s$text$,
+        rowcast._one_row(w, op, case op when 'update' then format('%s cross join %s', before, after) when 'insert' then after else before end,
+                         pair, query, unpaired),
+        rows, many, rowcast._statement_rescue(w, op));
 end;
 $$;
 

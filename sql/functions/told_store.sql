@@ -1,23 +1,25 @@
--- The statement that logs, or for a notify-only watch sends, what rowcast._told_select built.
+-- The statement that logs what rowcast._told_select built.
 create or replace function rowcast._told_store(w rowcast.watched, op text)
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select case
-               when not w.log then rowcast._store(w, 'first')
-               else format(E'        insert into rowcast.event ("table", op, %s%s, "user", origin)\n        values (%L, %L, %s%s, %s, %s);\n',
-                           case when not 'channels' = any (t) then 'channels, ' end, string_agg(format('%I', c), ', ' order by place),
-                           w.name, op,
-                           case when not 'channels' = any (t) then rowcast._audience(w, w.channels, array['new'], true, true) || ', ' end,
-                           string_agg(format('first.%I', c), ', ' order by place),
-                           rowcast._said('user'), rowcast._said('origin'))
-           end
-      from rowcast._telling(w, op) t
-     cross join unnest(t) with ordinality u (c, place)
-     group by t;
+    select format(E'        insert into rowcast.event ("table", op, "user", origin, %s)\n        values (%L, %L, %s, %s, %s);\n',
+                  string_agg(format('%I', c), ', ' order by place),
+                  w.name, op, rowcast._said('user'), rowcast._said('origin'),
+                  string_agg(v, ', ' order by place))
+      from (select c, place, case
+                       when c = any (telling) then format('built.%I', c)
+                       when c = 'channels' then rowcast._audience(w, w.channels, array['new'], true, true)
+                       when c = 'key' and op = 'delete' then 'built.old'
+                       when c = 'key' then 'built."row"'
+                       when c = 'old' and op = 'delete' then 'built.key'
+                   end as v
+              from rowcast._telling(w, op) telling
+             cross join unnest(array['channels', 'users', 'key', 'row', 'old', 'changed']) with ordinality u (c, place)) told
+     where v is not null;
 $$;
 
 comment on function rowcast._told_store(rowcast.watched, text) is
-    'The statement that logs or sends the event of a single row.';
+    'The statement that logs the event of a single row.';

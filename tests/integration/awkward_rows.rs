@@ -211,6 +211,35 @@ async fn a_condition_that_fails_lets_the_write_through_and_tells_nothing() {
 }
 
 #[tokio::test]
+async fn a_condition_that_fails_as_a_query_for_one_row_does_hides_no_other_row() {
+    let condition = "condition => 'public.judged(new.n)'";
+    for capture in CAPTURES {
+        for code in ["no_data_found", "too_many_rows"] {
+            let db = Database::migrated().await;
+            db.batch_execute(&format!(
+                "create function judged(n int) returns boolean language plpgsql as $$ begin
+                     if n = 0 then raise {code}; end if;
+                     return true;
+                 end $$;
+                 create table t (id int primary key, n int);
+                 select rowcast.watch('t', {condition}, capture => '{capture}');
+                 insert into t values (1, 0), (2, 1); update t set n = n + 1; insert into t values (3, 0)"
+            ))
+            .await;
+            assert_eq!(
+                logged(&db).await,
+                [
+                    r#"insert {t} key {"id":2} row {"id":2,"n":1}"#,
+                    r#"update {t} key {"id":1} row {"id":1,"n":1} changed {n}"#,
+                    r#"update {t} key {"id":2} row {"id":2,"n":2} changed {n}"#,
+                ],
+                "{code}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_gone_leaves_word_that_something_changed() {
     for db in watched("id int primary key, n int", "").await {
         db.batch_execute(

@@ -188,6 +188,30 @@ async fn a_condition_decides_and_a_missing_side_counts_as_nulls() {
 }
 
 #[tokio::test]
+async fn a_row_that_alone_fits_the_condition_hides_no_other_row_of_its_statement() {
+    let asked =
+        "condition => 'coalesce(new.total > old.total, true)', columns => array['id', 'total']";
+    for db in watched(asked).await {
+        db.batch_execute("insert into orders (id, total) values (1, 100), (2, 1)").await;
+        forget(&db).await;
+        db.batch_execute("update orders set id = id % 2 * 2 + id, total = 50 - id % 2 * 49").await;
+        db.batch_execute("update orders set id = id + 2, total = total + 1 where id = 2").await;
+        let mut lines = logged(&db).await;
+        lines[..3].sort();
+        assert_eq!(
+            lines,
+            [
+                r#"delete {orders} key {"id":1} old {"id":1}"#,
+                r#"insert {orders} key {"id":3} row {"id":3,"total":1.00}"#,
+                r#"update {orders} key {"id":2} row {"id":2,"total":50.00} changed {total}"#,
+                r#"delete {orders} key {"id":2} old {"id":2}"#,
+                r#"insert {orders} key {"id":4} row {"id":4,"total":51.00}"#,
+            ]
+        );
+    }
+}
+
+#[tokio::test]
 async fn the_old_row_comes_along_where_asked() {
     for db in watched("old => true, columns => array['id', 'status']").await {
         db.batch_execute("insert into orders values (1, 7, 3, 'new', 1)").await;
