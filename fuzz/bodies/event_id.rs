@@ -14,7 +14,9 @@ pub fn run(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = identity.position(text);
     }
-    if let Some(position) = Position::read(data) {
+    // Others are never written, and what was not written here is not believed.
+    let is_a_place = |position: &Position| position.upto.includes(&position.before);
+    if let Some(position) = Position::read(data).filter(is_a_place) {
         let mut bytes = Vec::new();
         position.write(&mut bytes);
         assert_eq!(Position::read(&bytes).as_ref(), Some(&position));
