@@ -70,6 +70,7 @@ select not exists (select from rowcast.migration where version = 5) as missing \
 \ir functions/capture_name.sql
 \ir functions/store.sql
 \ir functions/judged.sql
+\ir functions/log_stands.sql
 \ir functions/told_select.sql
 \ir functions/told_store.sql
 \ir functions/wake_up.sql

@@ -45,7 +45,7 @@ $text$,
             when w.captured = 'row' then rowcast._row_body(w, op)
             else rowcast._statement_body(w, op)
         end,
-        case when op = 'truncate' or not w.log then '' else format(E'    if told then\n%s        return null;\n    end if;\n', rowcast._told_store(w, op)) end,
+        case when op = 'truncate' then '' else format(E'    if told then\n%s        return null;\n    end if;\n', rowcast._told_store(w, op)) end,
         rowcast._store(w, 'first'),
         rowcast._store(w, 'second'),
         case when w.wake = 'auto' and w.log then format($text$    if logged then

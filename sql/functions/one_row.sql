@@ -9,7 +9,7 @@ create or replace function rowcast._one_row(w rowcast.watched, op text, source t
     set search_path = pg_catalog, pg_temp
 as $$
     select case
-               when not w.log then query || E'\n  into first;'
+               when not w.log then concat_ws(E'\n', built, '        told := found;')
                when asked is null and fits is null then concat_ws(E'\n', built, tell)
                else concat_ws(E'\n', built,
                         E'        if built.paired is not true then\n' || unpaired,
