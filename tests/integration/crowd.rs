@@ -86,7 +86,7 @@ pub async fn expect_missed(client: &mut Client, missed: &[Value]) {
 }
 
 /// What is the same wherever a change comes from.
-fn facts(changes: &[Value]) -> Vec<[&Value; 3]> {
+pub fn facts(changes: &[Value]) -> Vec<[&Value; 3]> {
     changes.iter().map(|change| [&change["op"], &change["key"], &change["row"]]).collect()
 }
 
@@ -179,7 +179,8 @@ async fn a_transaction_open_for_longer_than_a_node_remembers_is_yet_to_come_for_
     }
     for daemon in [&world.daemon, &node] {
         let mut client = world.client_of(daemon, "ana").await;
-        assert_eq!(client.resume("items", &last).await["replayed"], 1);
+        // Replayed, or live where the node has yet to read it.
+        assert_eq!(client.resume("items", &last).await["recovered"], true);
         assert_eq!(rows(&client.changes(1).await), [100]);
     }
     node.stop().await;
