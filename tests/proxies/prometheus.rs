@@ -120,7 +120,7 @@ fn start(target: SocketAddr) -> (SocketAddr, Running, tempfile::TempDir) {
 /// When it has looked at the daemon again.
 async fn next_look(prometheus: SocketAddr, before: Option<Value>) -> Value {
     until("Prometheus looks at the daemon", async || {
-        let at = query(prometheus, "timestamp(up == 1)").await[0]["value"][1].clone();
+        let at = query(prometheus, "timestamp(up) and up == 1").await[0]["value"][1].clone();
         Some(at).filter(|at| at.is_string() && before.as_ref() != Some(at))
     })
     .await
