@@ -26,8 +26,8 @@ use crate::access::{Access, Function, Rights};
 use crate::admission::{Admission, Revocations, Tickets};
 use crate::auth::{AuthError, Authenticator};
 use crate::config::{self, Config, LogConfig};
-use crate::history::LogHistory;
-use crate::hub::{History, Hub};
+use crate::history::Histories;
+use crate::hub::Hub;
 use crate::ingest::pace::Wake;
 use crate::ingest::{Ingest, RightsWatch};
 use crate::lifecycle::{Handed, Health, Pulse, indispensable};
@@ -96,9 +96,8 @@ impl Daemon {
         let (identity, known) = watch::channel(None);
         let database = Target::parse(config.database.url.expose())?;
         let pool = database.pool(config.database.pool_size);
-        let history = LogHistory::new(pool.clone(), known.clone(), observer.clone());
-        let past: Arc<dyn History> = Arc::new(history.clone());
-        let hub = Hub::start(options::hub_options(config), &past, observer.clone());
+        let histories = Histories::new(pool.clone(), observer.clone());
+        let hub = Hub::start(options::hub_options(config), observer.clone());
         let (rights, revocations) = (Arc::<Rights>::default(), Arc::<Revocations>::default());
         let table = TicketTable::new(pool.clone());
         let admission = Admission::new(
@@ -113,7 +112,6 @@ impl Daemon {
             admission,
             access: Access::new(config.policies.clone(), function, Arc::clone(&rights)),
             rights,
-            history,
             options: ArcSwap::from_pointee(options::session_options(config)),
             share: ArcSwap::from_pointee(Share::new(options::messages_per_minute(config))),
             seats: UserSeats::new(config.limits.connections_per_user),
@@ -121,7 +119,8 @@ impl Daemon {
         });
         let (watched, pulse) = (health.subscribe(), Pulse::default());
         let unfollow = CancellationToken::new();
-        let ingest = ingest(config, &hub, watch, &observer, (&health, &pulse), identity)?;
+        let past = (histories, identity);
+        let ingest = ingest(config, &hub, watch, &observer, (&health, &pulse), past)?;
         let ingest = tokio::spawn(indispensable("ingest", ingest.run(unfollow.clone())));
         let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
         let servers = TaskTracker::new();
@@ -254,7 +253,7 @@ fn ingest(
     rights: RightsWatch,
     observer: &Observer,
     (health, pulse): (&watch::Sender<Health>, &Pulse),
-    identity: watch::Sender<Option<Arc<Identity>>>,
+    (histories, identity): (Histories, watch::Sender<Option<Arc<Identity>>>),
 ) -> Result<Ingest, StartError> {
     // A transaction of millions of rows is read in one statement, at the pace of the slowest hand behind it.
     let session = SessionOptions { application_name: "rowcast".into(), statement_timeout: None };
@@ -278,6 +277,7 @@ fn ingest(
         fallback,
         epoch_policy,
         hub,
+        histories,
         rights,
         observer: observer.clone(),
         health,

@@ -2,65 +2,63 @@
 //!
 //! In: requests of the hub. Out: pages of the log, and for a crowd whole stretches of it. Invariant: no transaction and
 //! no connection is held while a client takes its time, and a page is complete or refused: what was pruned is never
-//! passed over in silence.
+//! passed over in silence. A history is one epoch's, so that no place of another one is ever taken for one of its own.
 
 mod shared;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::time::Instant;
 
 use deadpool_postgres::{Object, Pool};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use crate::domain::message::ResetReason;
 use crate::domain::past::{Backfill, Page, Start, Survey};
 use crate::domain::position::Position;
 use crate::hub::{BackfillRequest, History, Question, Request};
 use crate::postgres::backfill;
-use crate::postgres::identity::{Epoch, Identity, TokenError};
+use crate::postgres::identity::{Identity, TokenError};
 use crate::postgres::replay_log::{ReplayError, ReplayLog};
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
 use shared::Asked;
 
-/// Reads the log for those whom the hub's memory does not reach back for.
+/// What the histories of all epochs share.
 #[derive(Clone)]
-pub struct LogHistory {
+pub struct Histories {
     pool: Pool,
-    identity: watch::Receiver<Option<Arc<Identity>>>,
-    /// The epoch that the pool's connections belong to.
-    epoch: Arc<Mutex<Option<Epoch>>>,
     /// Bounds the reads at one time, so that a crowd that comes back leaves the database to others.
     turns: Arc<Semaphore>,
-    asked: Asked,
     observer: Observer,
     /// Where the pool's connections live; whoever asks may live elsewhere.
     runtime: Handle,
 }
 
-impl LogHistory {
-    pub fn new(
-        pool: Pool,
-        identity: watch::Receiver<Option<Arc<Identity>>>,
-        observer: Observer,
-    ) -> Self {
+impl Histories {
+    pub fn new(pool: Pool, observer: Observer) -> Self {
         let turns = Arc::new(Semaphore::new(pool.status().max_size.div_ceil(2)));
-        let (epoch, asked, runtime) = (Arc::default(), Asked::default(), Handle::current());
-        Self { pool, identity, epoch, turns, asked, observer, runtime }
+        Self { pool, turns, observer, runtime: Handle::current() }
     }
 
-    /// The position an event id stands for.
-    pub fn position(&self, id: &str) -> Result<Position, ResetReason> {
-        if id.starts_with("n.") {
-            return Err(ResetReason::NotLogged);
-        }
-        let identity = self.identity.borrow().clone().ok_or(ResetReason::Epoch)?;
-        identity.position(id).map_err(|error| match error {
-            TokenError::Unreadable => ResetReason::BadPosition,
-            TokenError::OtherEpoch => ResetReason::Epoch,
-        })
+    /// The history of the server that has just been connected to.
+    pub fn of(&self, identity: Arc<Identity>) -> Arc<dyn History> {
+        let (shared, since, asked) = (self.clone(), Instant::now(), Asked::default());
+        Arc::new(LogHistory { shared, identity, since, asked })
     }
+}
 
+/// Reads the log for those whom the hub's memory does not reach back for.
+#[derive(Clone)]
+struct LogHistory {
+    shared: Histories,
+    identity: Arc<Identity>,
+    /// Connections made before may be to a server that this one has replaced.
+    since: Instant,
+    asked: Asked,
+}
+
+impl LogHistory {
     async fn answer(self, question: Question) {
         let page = self.page(&question).await.map_err(|error| self.reason(&error));
         for reply in self.asked.take(&question) {
@@ -78,16 +76,15 @@ impl LogHistory {
         if matches!(error, ReplayError::Pruned) {
             return ResetReason::Pruned;
         }
-        self.observer.note(&Notice::HistoryUnread(error));
+        self.shared.observer.note(&Notice::HistoryUnread(error));
         ResetReason::Unavailable
     }
 
     async fn page(&self, question: &Question) -> Result<(Page, Option<Survey>), ReplayError> {
-        let identity = self.identity.borrow().clone().ok_or(ReplayError::NoIdentity)?;
-        let _turn = self.turns.acquire().await;
-        let client = self.client(&identity).await?;
+        let _turn = self.shared.turns.acquire().await;
+        let client = self.client().await?;
         let Question { wanted, start, upto, survey } = question;
-        let log = ReplayLog::new(&client, &identity, wanted);
+        let log = ReplayLog::new(&client, &self.identity, wanted);
         match start {
             Start::Newest(count) => {
                 let page = log.newest(*count, upto).await?;
@@ -111,22 +108,20 @@ impl LogHistory {
     }
 
     async fn stretch(&self, request: &BackfillRequest) -> Result<Backfill, ReplayError> {
-        let identity = self.identity.borrow().clone().ok_or(ReplayError::NoIdentity)?;
-        let _turn = self.turns.acquire().await;
-        let mut client = self.client(&identity).await?;
+        let _turn = self.shared.turns.acquire().await;
+        let mut client = self.client().await?;
         let BackfillRequest { from, upto, room, .. } = request;
-        backfill::read(&mut client, &identity, from, upto, *room).await
+        backfill::read(&mut client, &self.identity, from, upto, *room).await
     }
-}
 
-impl LogHistory {
-    /// A connection to the server that is followed now; those to one that it has replaced are given up.
-    async fn client(&self, identity: &Identity) -> Result<Object, ReplayError> {
-        let known = self.epoch.lock().ok().and_then(|mut known| known.replace(identity.epoch()));
-        if known != Some(identity.epoch()) {
-            self.pool.retain(|_, _| false);
+    async fn client(&self) -> Result<Object, ReplayError> {
+        loop {
+            let client = self.shared.pool.get().await?;
+            if Object::metrics(&client).created >= self.since {
+                return Ok(client);
+            }
+            drop(Object::take(client));
         }
-        Ok(self.pool.get().await?)
     }
 }
 
@@ -134,16 +129,25 @@ impl History for LogHistory {
     fn read(&self, request: Request) {
         let Request { question, reply } = request;
         if self.asked.add(&question, reply) {
-            self.runtime.spawn(self.clone().answer(question));
+            self.shared.runtime.spawn(self.clone().answer(question));
         }
     }
 
     fn backfill(&self, request: BackfillRequest) {
-        self.runtime.spawn(self.clone().answer_crowd(request));
+        self.shared.runtime.spawn(self.clone().answer_crowd(request));
     }
 
-    fn id(&self, position: &Position) -> Option<Box<str>> {
-        let identity = self.identity.borrow().clone()?;
-        Some(identity.tokens(&position.before, &position.upto).behind(position.last))
+    fn position(&self, id: &str) -> Result<Position, ResetReason> {
+        if id.starts_with("n.") {
+            return Err(ResetReason::NotLogged);
+        }
+        self.identity.position(id).map_err(|error| match error {
+            TokenError::Unreadable => ResetReason::BadPosition,
+            TokenError::OtherEpoch => ResetReason::Epoch,
+        })
+    }
+
+    fn id(&self, position: &Position) -> Box<str> {
+        self.identity.tokens(&position.before, &position.upto).behind(position.last)
     }
 }

@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{mpsc, oneshot};
 
 pub use past::{BackfillRequest, History, Question, Reply, Request};
-pub use shard::{After, HubOptions, Past};
+pub use shard::{HubOptions, Past};
 pub use subscriber::Subscriber;
 
 use crate::access::Rights;
@@ -70,15 +70,14 @@ struct Place {
 impl Hub {
     /// Starts the hub; it ends when the last handle is gone. A single shard lives on the current runtime, several
     /// each have a thread of their own.
-    pub fn start(options: HubOptions, history: &Arc<dyn History>, observer: Observer) -> Self {
+    pub fn start(options: HubOptions, observer: Observer) -> Self {
         let count = options.shards.max(1);
         let place = |number| {
             let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
             let pulse = Pulse::default();
-            let (history, observer) = (Arc::clone(history), observer.clone());
             let share = Share { number, count };
             let weak = commands.downgrade();
-            let shard = Shard::new(options, share, history, observer, weak, pulse.clone());
+            let shard = Shard::new(options, share, observer.clone(), weak, pulse.clone());
             let shard = indispensable("hub", shard.run(queue));
             if count == 1 {
                 tokio::spawn(shard);
@@ -113,10 +112,22 @@ impl Hub {
     }
 
     /// Begins with this past, which nobody is sent unless they ask for it. With a reason, nothing that follows
-    /// continues what came before, and every subscription is told so.
-    pub async fn begin(&self, past: Vec<Batch>, reason: Option<ResetReason>) {
+    /// continues what came before, and every subscription is told so. From then on ids are those of this history.
+    pub async fn begin(
+        &self,
+        past: Vec<Batch>,
+        history: Arc<dyn History>,
+        reason: Option<ResetReason>,
+    ) {
         let past: Arc<[Batch]> = past.into();
-        self.tell(|| Command::Begin { past: Arc::clone(&past), reason }).await;
+        let begin =
+            || Command::Begin { past: Arc::clone(&past), history: Arc::clone(&history), reason };
+        self.tell(begin).await;
+    }
+
+    /// What follows continues what came before, and ids are those of this history.
+    pub async fn go_on(&self, history: Arc<dyn History>) {
+        self.tell(|| Command::Continue(Arc::clone(&history))).await;
     }
 
     /// Tells those who may get events of these templates that some of them, which no log holds, may be missing.

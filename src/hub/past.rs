@@ -13,7 +13,7 @@ use crate::domain::past::{Backfill, Page, Start, Survey, Wanted};
 use crate::domain::position::Position;
 use crate::domain::snapshot::Snapshot;
 
-/// Where a hub finds the past.
+/// Where a hub finds the past of one epoch, and what event ids mean in it.
 pub trait History: Send + Sync + 'static {
     /// Answers with a page through the request's reply. Never waits.
     fn read(&self, request: Request);
@@ -21,8 +21,11 @@ pub trait History: Send + Sync + 'static {
     /// Answers with everything between two snapshots, as far back as there is room for it. Never waits.
     fn backfill(&self, request: BackfillRequest);
 
-    /// The event id that stands for a position. `None` before the database was reached.
-    fn id(&self, position: &Position) -> Option<Box<str>>;
+    /// The position an event id stands for, or why it means nothing here.
+    fn position(&self, id: &str) -> Result<Position, ResetReason>;
+
+    /// The event id that stands for a position.
+    fn id(&self, position: &Position) -> Box<str>;
 }
 
 pub struct Request {

@@ -41,7 +41,7 @@ use crate::lifecycle::Pulse;
 use crate::protocol::Wire;
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
-pub use command::{After, Command, Key, Past};
+pub use command::{Command, Key, Past};
 use crowd::Crowd;
 use drain::Draining;
 use encoded::Encoded;
@@ -81,7 +81,8 @@ pub struct Shard {
     /// When they are looked at next.
     next_look: Instant,
     recent: Ring,
-    history: Arc<dyn History>,
+    /// None before there is anything to follow.
+    history: Option<Arc<dyn History>>,
     /// Behind the last batch, and the same as clients get it.
     position: Option<(Position, Box<str>)>,
     /// Who is to get the next page of the past, by subscriber and ticket.
@@ -120,7 +121,6 @@ impl Shard {
     pub fn new(
         options: HubOptions,
         share: Share,
-        history: Arc<dyn History>,
         observer: Observer,
         commands: mpsc::WeakSender<Command>,
         pulse: Pulse,
@@ -129,7 +129,7 @@ impl Shard {
             options,
             share,
             recent: Ring::new(options.recent_bytes),
-            history,
+            history: None,
             routes: Routes::default(),
             subscribers: Slab::new(),
             burst: Burst::default(),
@@ -210,7 +210,11 @@ impl Shard {
             Command::Writable { key } => self.unblock(key),
             Command::Publish(batch) => self.publish(&batch),
             Command::PublishUnlogged(events) => self.publish_unlogged(&events),
-            Command::Begin { past, reason } => self.begin(&past, reason),
+            Command::Begin { past, history, reason } => {
+                self.history = Some(history);
+                self.begin(&past, reason);
+            }
+            Command::Continue(history) => self.history = Some(history),
             Command::ResetUnlogged(templates) => {
                 let may_reach = |pattern: &Pattern| templates.iter().any(|t| t.may_reach(pattern));
                 self.reset(ResetReason::NotLogged, |_, held| may_reach(&held.pattern));

@@ -18,7 +18,7 @@ use super::replays::Replays;
 use super::{IngestError, Progress, RightsWatch};
 use crate::domain::event::Event;
 use crate::domain::message::ResetReason;
-use crate::hub::Hub;
+use crate::hub::{History, Hub};
 use crate::lifecycle::Pulse;
 use crate::postgres::event_log::{EventLog, ReadError, unlogged_token};
 use crate::postgres::identity::Identity;
@@ -34,6 +34,8 @@ pub(super) struct Follower<'a> {
     pub(super) pulse: &'a Pulse,
     pub(super) log: EventLog,
     pub(super) identity: Arc<Identity>,
+    /// What whoever resumes on this connection's server is given.
+    pub(super) history: Arc<dyn History>,
     pub(super) progress: &'a mut Progress,
     pub(super) pace: Pace,
     /// The notify-only events of this connection.
@@ -47,6 +49,7 @@ impl Follower<'_> {
     pub(super) async fn begin(&mut self, listener: &Listener) -> Result<(), IngestError> {
         match self.progress.epoch {
             Some(known) if self.identity.continues(known) => {
+                self.hub.go_on(Arc::clone(&self.history)).await;
                 self.read(listener).await?;
             }
             Some(_) => self.start_over(listener, Some(ResetReason::Epoch)).await?,
@@ -87,7 +90,7 @@ impl Follower<'_> {
             past.push(batch);
         }
         drop(reading);
-        self.hub.begin(past, reason).await;
+        self.hub.begin(past, Arc::clone(&self.history), reason).await;
         self.progress.position = Some(position);
         Ok(())
     }

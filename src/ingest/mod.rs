@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::message::SystemEvent;
 use crate::domain::position::Position;
 use crate::domain::template::Template;
+use crate::history::Histories;
 use crate::hub::Hub;
 use crate::lifecycle::{Health, Pulse, Told};
 use crate::postgres::connect::{ConnectError, Target};
@@ -46,6 +47,7 @@ pub struct Ingest {
     pub fallback: Duration,
     pub epoch_policy: EpochPolicy,
     pub hub: Hub,
+    pub histories: Histories,
     pub rights: RightsWatch,
     pub observer: Observer,
     pub health: watch::Sender<Health>,
@@ -152,9 +154,20 @@ impl Ingest {
         progress: &'a mut Progress,
     ) -> Follower<'a> {
         let pace = Pace::new(self.wake, self.fallback, Instant::now().into_std());
-        let (hub, rights, observer, pulse) = (&self.hub, &self.rights, &self.observer, &self.pulse);
         let (replays, checked) = (Replays::since(Arc::clone(log.opened())), Instant::now());
-        Follower { hub, rights, observer, pulse, log, identity, progress, pace, replays, checked }
+        Follower {
+            hub: &self.hub,
+            history: self.histories.of(Arc::clone(&identity)),
+            rights: &self.rights,
+            observer: &self.observer,
+            pulse: &self.pulse,
+            log,
+            identity,
+            progress,
+            pace,
+            replays,
+            checked,
+        }
     }
 
     async fn ready(&self) {

@@ -193,8 +193,6 @@ pub enum ReplayError {
     Postgres(#[from] tokio_postgres::Error),
     #[error(transparent)]
     Silent(#[from] Silent),
-    #[error("the database was not reached yet")]
-    NoIdentity,
     #[error("the log no longer reaches back that far")]
     Pruned,
 }

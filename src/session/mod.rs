@@ -23,8 +23,7 @@ use crate::domain::policy::Action;
 use crate::domain::principal::{Packed, Principal};
 use crate::domain::rights::Version;
 use crate::domain::session::{Effect, Input, Now, Options, Session};
-use crate::history::LogHistory;
-use crate::hub::{After, Hub, Past, Sink, Subscriber};
+use crate::hub::{Hub, Past, Sink, Subscriber};
 use crate::protocol::Wire;
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
@@ -38,7 +37,6 @@ pub struct Services {
     pub admission: Admission,
     pub access: Access,
     pub rights: Arc<Rights>,
-    pub history: LogHistory,
     /// For connections that begin from now on.
     pub options: ArcSwap<Options>,
     pub share: ArcSwap<Share>,
@@ -215,7 +213,7 @@ impl Connection {
             Effect::Identify(user) => self.subscriber.identify(user).await,
             Effect::Subscribe { reference, subscribe, judged } => {
                 let past = Past {
-                    after: subscribe.after.map(|id| self.after(&id)),
+                    after: subscribe.after.map(Into::into),
                     history: subscribe.history,
                     compact: subscribe.compact,
                 };
@@ -258,10 +256,6 @@ impl Connection {
             _ => return,
         };
         self.services.observer.note(&Notice::Refused(refused));
-    }
-
-    fn after(&self, id: &str) -> After {
-        After { id: id.into(), position: self.services.history.position(id) }
     }
 
     async fn verify(&self, credential: &str) -> Option<Principal> {

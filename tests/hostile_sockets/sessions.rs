@@ -12,8 +12,7 @@ use rowcast::auth::Authenticator;
 use rowcast::config::AuthConfig;
 use rowcast::domain::policy::Policies;
 use rowcast::domain::session::Options;
-use rowcast::history::LogHistory;
-use rowcast::hub::{History, Hub, HubOptions};
+use rowcast::hub::{Hub, HubOptions};
 use rowcast::postgres::connect::Target;
 use rowcast::postgres::tickets::TicketTable;
 use rowcast::session::{Services, Share, UserSeats};
@@ -78,7 +77,6 @@ impl Scene {
 fn services(heartbeat: Duration, observer: &Observer) -> Services {
     let pool = Target::parse("postgres://nobody@127.0.0.1:1/nothing").unwrap().pool(2);
     let identity = watch::channel(None).1;
-    let history = LogHistory::new(pool.clone(), identity.clone(), observer.clone());
     let minute = Duration::from_secs(60);
     let hub = HubOptions {
         queue_bytes: 1 << 20,
@@ -97,7 +95,7 @@ fn services(heartbeat: Duration, observer: &Observer) -> Services {
     let auth = AuthConfig { anonymous: true, ..AuthConfig::default() };
     let rights = Arc::<Rights>::default();
     Services {
-        hub: Hub::start(hub, &(Arc::new(history.clone()) as Arc<dyn History>), observer.clone()),
+        hub: Hub::start(hub, observer.clone()),
         admission: Admission::new(
             Authenticator::new(&auth).unwrap(),
             Tickets::new(TicketTable::new(pool), identity, minute),
@@ -105,7 +103,6 @@ fn services(heartbeat: Duration, observer: &Observer) -> Services {
         ),
         access: Access::new(Policies::default(), None, Arc::clone(&rights)),
         rights,
-        history,
         options: ArcSwap::from_pointee(options),
         share: ArcSwap::from_pointee(Share::new(NonZeroU32::new(1_000_000).unwrap())),
         seats: UserSeats::new(usize::MAX),

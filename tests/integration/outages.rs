@@ -306,6 +306,43 @@ async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
     }
 }
 
+/// While a node finds out what it missed at the new server, what it says is of the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_told_while_another_server_takes_over_is_none_of_the_new_one() {
+    let (primary, standby) = pair(true, TABLE).await;
+    let db = Database::at(primary.url("postgres"));
+    let mut world = World::at(db, &both(&primary, &standby), OPEN).await;
+    let mut client = world.subscriber("ana", &["items"]).await;
+    world.sql("insert into item values (1)").await;
+    until_row(&mut client, 1).await;
+    // Outlives the server, and keeps whoever takes over from beginning.
+    world.sql("begin; lock table rowcast.revocation; prepare transaction 'held'").await;
+    primary.shut_down(StopMode::Immediate).await.unwrap();
+    standby.promote().await.unwrap();
+    world.db = Database::at(standby.url("postgres"));
+    let waits = "
+        select exists (select from pg_locks
+                        where relation = 'rowcast.revocation'::regclass and mode = 'AccessShareLock' and not granted)";
+    until_true(&world.db.client().await, "the daemon waits", waits).await;
+    let mut early = world.client("ana").await;
+    early.send(json!({ "type": "subscribe", "channel": "items", "history": 1 })).await;
+    let ok = early.skip_to(|message| message["type"] == "ok").await;
+    let change = early.skip_to(|message| message["type"] == "change").await;
+    world.sql("commit prepared 'held'").await;
+    let reset = json!({ "type": "reset", "channel": "items", "reason": "epoch" });
+    early.skip_to(|message| *message == reset).await;
+    for place in [&ok["position"], &change["id"]] {
+        let mut back = world.client("ana").await;
+        back.send(json!({ "type": "subscribe", "channel": "items", "after": place })).await;
+        let ok = back.skip_to(|message| message["type"] == "ok").await;
+        assert_eq!(ok["recovered"], false, "{ok}");
+        assert_eq!(back.skip_to(|message| message["type"] != "system").await, reset);
+    }
+    world.daemon.stop().await;
+    primary.stop().await;
+    standby.stop().await;
+}
+
 /// The stand-by never hears of the last commit. What was delivered of it did not happen, and ids come again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {

@@ -11,8 +11,8 @@ use rowcast::domain::channel::{Channel, Pattern};
 use rowcast::domain::close::CloseReason;
 use rowcast::domain::event::Event;
 use rowcast::domain::message::{BadRequest, Request, ServerMessage};
-use rowcast::domain::position::Position;
-use rowcast::hub::{BackfillRequest, History, Hub, HubOptions, Past, Request as PastRequest, Sink};
+use rowcast::history::Histories;
+use rowcast::hub::{Hub, HubOptions, Past, Sink};
 use rowcast::ingest::pace::Wake;
 use rowcast::ingest::{Ingest, RightsWatch};
 use rowcast::lifecycle::{Health, Pulse};
@@ -136,11 +136,11 @@ impl Reader {
                 recent_bytes: 0,
                 shards: 1,
             },
-            &(Arc::new(NoHistory) as Arc<dyn History>),
             Observer::default(),
         );
         let (health, mut watched) = watch::channel(Health::Starting);
         let target = Target::parse(db.url()).unwrap();
+        let pool = target.pool(1);
         let rights = RightsWatch::new(Arc::default(), Arc::default(), false);
         let ingest = Ingest {
             rights,
@@ -150,6 +150,7 @@ impl Reader {
             fallback,
             epoch_policy: EpochPolicy::Strict,
             hub: hub.clone(),
+            histories: Histories::new(pool, Observer::default()),
             observer: Observer::default(),
             health,
             identity: watch::channel(None).0,
@@ -218,22 +219,6 @@ impl Sink for Lines {
     fn finish(&self) {}
 
     fn abort(&self) {}
-}
-
-struct NoHistory;
-
-impl History for NoHistory {
-    fn read(&self, _: PastRequest) {
-        unreachable!("nobody resumes here")
-    }
-
-    fn backfill(&self, _: BackfillRequest) {
-        unreachable!("nobody resumes here")
-    }
-
-    fn id(&self, _: &Position) -> Option<Box<str>> {
-        unreachable!("nobody resumes here")
-    }
 }
 
 /// One line an event: log id, key, version.

@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use rowcast::app::Signs;
 use rowcast::domain::message::SystemEvent;
-use rowcast::history::LogHistory;
-use rowcast::hub::{History, Hub, HubOptions, Sink};
+use rowcast::hub::{Hub, HubOptions, Sink};
 use rowcast::lifecycle::{Health, Hung, Pulse};
-use rowcast::postgres::connect::Target;
 use rowcast::protocol::native::Native;
 use rowcast::telemetry::metrics::Observer;
 use tokio::sync::watch;
@@ -37,9 +35,7 @@ impl Sink for Stuck {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn nobody_answers_for_a_hub_that_hangs() {
-    let target = Target::parse("postgres://nobody@127.0.0.1:1/nothing").expect("a URL");
     let observer = Observer::default();
-    let history = LogHistory::new(target.pool(1), watch::channel(None).1, observer.clone());
     let options = HubOptions {
         queue_bytes: 1 << 20,
         queue_age: Duration::from_secs(5),
@@ -47,7 +43,7 @@ async fn nobody_answers_for_a_hub_that_hangs() {
         recent_bytes: 1 << 20,
         shards: 1,
     };
-    let hub = Hub::start(options, &(Arc::new(history) as Arc<dyn History>), observer);
+    let hub = Hub::start(options, observer);
     let health = watch::Sender::new(Health::Ready);
     let mut signs = Signs::new(hub.clone(), Pulse::default(), health.subscribe());
     let patience = Duration::from_millis(500);

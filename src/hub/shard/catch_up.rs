@@ -163,13 +163,14 @@ impl Shard {
         upto: Arc<Snapshot>,
     ) -> usize {
         let Some(commands) = self.commands.upgrade() else { return 0 };
+        let Some(history) = self.history.clone() else { return 0 };
         let Some(catch_up) = self.active(key, ticket) else { return 0 };
         catch_up.awaits_page = true;
         let survey = catch_up.owed.as_ref().map(|_| catch_up.compact);
         self.crowd.note_single_read(survey.is_some());
         let wanted = self.subscribers[key.slot].wanted(ticket);
         let reply = Reply { commands, key, ticket };
-        self.history.read(Request { question: Question { wanted, start, upto, survey }, reply });
+        history.read(Request { question: Question { wanted, start, upto, survey }, reply });
         1
     }
 
@@ -192,7 +193,7 @@ impl Shard {
         if let Some(owed) = catch_up.owed.take() {
             let survey = survey.unwrap_or_default();
             only = survey.only;
-            let at = owed.after.clone().or_else(|| self.history.id(&page.from));
+            let at = owed.after.clone().or_else(|| self.id(&page.from));
             self.answer(key.slot, owed, at, survey.messages);
         }
         let subscriber = &self.subscribers[key.slot];

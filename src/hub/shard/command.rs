@@ -8,13 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::super::Sink;
+use super::super::{History, Sink};
 use crate::domain::channel::Pattern;
 use crate::domain::close::CloseReason;
 use crate::domain::event::{Batch, Event};
 use crate::domain::message::{Reference, ResetReason, SystemEvent};
 use crate::domain::past::{Backfill, Page, Survey};
-use crate::domain::position::Position;
 use crate::domain::rights::{Version, Whose};
 use crate::domain::routes::SubscriberId;
 use crate::domain::template::Template;
@@ -86,8 +85,10 @@ pub enum Command {
     PublishUnlogged(Arc<[Event]>),
     Begin {
         past: Arc<[Batch]>,
+        history: Arc<dyn History>,
         reason: Option<ResetReason>,
     },
+    Continue(Arc<dyn History>),
     ResetUnlogged(Arc<[Template]>),
     SetQueueBytes(usize),
     Announce(SystemEvent),
@@ -103,18 +104,10 @@ pub enum Command {
 /// What of the past a subscription asks for.
 #[derive(Clone, Debug, Default)]
 pub struct Past {
-    pub after: Option<After>,
+    /// Where the client wants to resume, as it names the place.
+    pub after: Option<Box<str>>,
     /// So many of the last events, where `after` is absent or of no use.
     pub history: Option<u16>,
     /// Of what was missed, only the newest change of each row.
     pub compact: bool,
-}
-
-/// Where a client wants to resume.
-#[derive(Clone, Debug)]
-pub struct After {
-    /// As it named the place.
-    pub id: Box<str>,
-    /// What that means, or why it means nothing here.
-    pub position: Result<Position, ResetReason>,
 }

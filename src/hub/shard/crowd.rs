@@ -149,11 +149,12 @@ impl Shard {
         };
         let (upto, room) = (Arc::clone(upto), replaced + self.recent.room() / self.share.count);
         let Some(commands) = self.commands.upgrade() else { return };
+        let Some(history) = self.history.clone() else { return };
         let number = self.next_number();
         self.crowd.asked = Some(number);
         self.recent.extend();
         let reply = BackfillReply { commands, number };
-        self.history.backfill(BackfillRequest { from: Arc::new(from), upto, room, reply });
+        history.backfill(BackfillRequest { from: Arc::new(from), upto, room, reply });
     }
 
     /// What all who wait have seen.

@@ -24,7 +24,7 @@ impl Shard {
             let at = match &owed.after {
                 _ if surveyed.messages == 0 => self.here(),
                 Some(after) => Some(after.clone()),
-                None => self.history.id(&position),
+                None => self.id(&position),
             };
             self.answer(key.slot, owed, at, surveyed.messages);
             if let Some(catch_up) = self.active(key, ticket) {
@@ -82,7 +82,8 @@ impl Shard {
                     continue;
                 }
                 let before = frames.len();
-                let id = |at| self.history.id(&place(&stretch, at));
+                let history = self.history.as_ref();
+                let id = |at| history.map(|history| history.id(&place(&stretch, at)));
                 for channel in wanted.channels(event) {
                     frames.push(match (!stretch.is_own).then(|| id(at)).flatten() {
                         Some(foreign) => wire.change(event, &foreign, channel),

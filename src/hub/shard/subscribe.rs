@@ -4,10 +4,11 @@
 //! queued, what is committed from then on comes; what `ok` says of the past is what follows it.
 
 use super::member::{Feed, Subscription};
-use super::{After, Key, Past, Shard};
+use super::{Key, Past, Shard};
 use crate::domain::channel::Pattern;
 use crate::domain::message::{Reference, ResetReason, ServerMessage};
 use crate::domain::past::Start;
+use crate::domain::position::Position;
 use crate::domain::rights::Version;
 use crate::domain::routes::SubscriberId;
 use crate::telemetry::metrics::RECOVERED;
@@ -41,10 +42,10 @@ impl Shard {
         self.unsubscribe(key, &pattern);
         let history = past.history;
         let newest = history.map(Start::Newest);
-        let (after, refused, start) = match past.after {
+        let (after, refused, start) = match past.after.map(|id| (self.place_of(&id), id)) {
             None => (None, None, newest),
-            Some(After { id, position: Ok(at) }) => (Some(id), None, Some(Start::Behind(at))),
-            Some(After { position: Err(reason), .. }) => (None, Some(reason), newest),
+            Some((Ok(at), id)) => (Some(id), None, Some(Start::Behind(at))),
+            Some((Err(reason), _)) => (None, Some(reason), newest),
         };
         let owed = Owed { reference, pattern, after, refused, history };
         let here = || self.position.as_ref().map(|(here, _)| Start::Behind(here.clone()));
@@ -103,6 +104,15 @@ impl Shard {
         if let Some(reset) = reset {
             self.tell(slot, &reset);
         }
+    }
+
+    fn place_of(&self, id: &str) -> Result<Position, ResetReason> {
+        self.history.as_ref().ok_or(ResetReason::Epoch)?.position(id)
+    }
+
+    /// The id that stands for a place.
+    pub(super) fn id(&self, place: &Position) -> Option<Box<str>> {
+        Some(self.history.as_ref()?.id(place))
     }
 
     /// The id of the place behind everything delivered so far.

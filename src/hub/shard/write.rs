@@ -75,7 +75,7 @@ impl Shard {
             held.find_map(|held| held.fallen_to(dropped).cloned())
         };
         while let Some(place) = place(self) {
-            let position = self.history.id(&place);
+            let position = self.id(&place);
             let ticket = self.catch_up_live(slot, &place, dropped);
             for pattern in self.subscribers[slot].wanted(ticket).patterns {
                 let message = ServerMessage::Lagged { pattern, position: position.clone() };

@@ -91,7 +91,7 @@ impl Model {
 
     pub(super) async fn join_clients(&mut self, count: usize) {
         for node in &self.nodes {
-            node.hub.publish(beginning(&node.position)).await;
+            node.begin(vec![beginning(&node.position)]).await;
         }
         for number in 0..count {
             let mut client = self.connect(number % 2).await;

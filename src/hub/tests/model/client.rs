@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::super::socket::Socket;
 use super::PATTERNS;
-use super::log::{Log, Row, position};
+use super::log::{Log, Row};
 use crate::domain::channel::Pattern;
 use crate::domain::position::Position;
 use crate::domain::rights::Version;
-use crate::hub::{After, Past, Subscriber};
+use crate::hub::{Past, Subscriber};
 
 pub(in super::super) struct Client {
     pub(in super::super) socket: Arc<Socket>,
@@ -64,9 +64,7 @@ impl Client {
         judged: Version,
     ) {
         for pattern in PATTERNS {
-            let after = last
-                .get(pattern)
-                .map(|id| After { id: id.as_str().into(), position: Ok(position(id)) });
+            let after = last.get(pattern).map(|id| id.as_str().into());
             let past = Past { after, ..Past::default() };
             let pattern = Pattern::parse(pattern).unwrap();
             self.subscriber.subscribe(pattern, None, past, judged).await;

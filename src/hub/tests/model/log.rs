@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::domain::channel::Channel;
 use crate::domain::event::{Batch, Event, Logged};
+use crate::domain::message::ResetReason;
 use crate::domain::past::{Backfill, Page, Start, Survey, divide};
 use crate::domain::position::Position;
 use crate::domain::snapshot::{Snapshot, Xid};
@@ -125,8 +126,12 @@ impl History for ModelLog {
         });
     }
 
-    fn id(&self, position: &Position) -> Option<Box<str>> {
-        Some(token(position))
+    fn position(&self, id: &str) -> Result<Position, ResetReason> {
+        Ok(position(id))
+    }
+
+    fn id(&self, position: &Position) -> Box<str> {
+        token(position)
     }
 }
 

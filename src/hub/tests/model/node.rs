@@ -25,15 +25,18 @@ impl Node {
     pub(super) fn start(options: HubOptions, log: ModelLog) -> Self {
         let log = Arc::new(log);
         let position = Position::complete(Arc::new(Snapshot::below(1)));
-        let history = Arc::clone(&log) as Arc<dyn History>;
-        let hub = Hub::start(options, &history, Observer::default());
+        let hub = Hub::start(options, Observer::default());
         Self { hub, position, rest: Vec::new(), rights: 0, options, log }
+    }
+
+    pub(super) async fn begin(&self, past: Vec<Batch>) {
+        let history = Arc::clone(&self.log) as Arc<dyn History>;
+        self.hub.begin(past, history, None).await;
     }
 
     /// Another begins with the newest of the log, as `ingest` would.
     pub(super) async fn restart(&mut self, now: &Snapshot, recent: usize) {
-        let history = Arc::clone(&self.log) as Arc<dyn History>;
-        self.hub = Hub::start(self.options, &history, Observer::default());
+        self.hub = Hub::start(self.options, Observer::default());
         (self.rest, self.rights) = (Vec::new(), 0);
         let base = now.cut(self.log.recent(recent));
         self.position = Position::complete(Arc::new(base));
@@ -41,7 +44,7 @@ impl Node {
         while let Some(batch) = self.next_batch(now, 5) {
             past.push(batch);
         }
-        self.hub.begin(past, None).await;
+        self.begin(past).await;
     }
 
     pub(super) async fn read(&mut self, now: &Snapshot, size: usize) {
