@@ -21,7 +21,8 @@ begin
           from (select id,
                        pg_current_xact_id()::text as xid,
                        to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as at,
-                       e."table", e.op, e.channels, e.users, e.key, e."row", e.old, e.changed, e."user", e.origin, e.truncated) r;
+                       e."table", e.op, e.channels, e.users, e.key, e."row", e.old, e.changed, nullif(e."user", '') as "user",
+                       nullif(e.origin, '') as origin, e.truncated) r;
         payload := rowcast._signed(payload);
         if octet_length(payload) < most then
             perform pg_notify('rowcast', payload);

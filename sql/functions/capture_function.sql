@@ -1,5 +1,5 @@
 -- The trigger function of one table and one kind of write, as text. What it runs for a change is fixed text: nothing is looked up per row.
--- Its first block builds the event of a row that is the only one; everything behind "if told" is for more rows and for trouble.
+-- Its first block builds the event of a row that is the only one, and what comes next logs it; the rest is for more rows and for trouble.
 create or replace function rowcast._capture_function(w rowcast.watched, op text)
     returns text
     language sql
@@ -32,11 +32,11 @@ declare
     logged boolean;
 %1$sbegin
 %2$s
-%3$s    if not first is null then
-        %7$s%4$s    end if;
+    if not first is null then
+        %6$s%3$s    end if;
     if not second is null then
-%5$s    end if;
-%6$s    return null;
+%4$s    end if;
+%5$s    return null;
 end;
 $text$,
         case when op <> 'truncate' and w.captured = 'statement' then E'    several boolean;\n    problem text;\n    stored bigint;\n' else '' end,
@@ -45,7 +45,6 @@ $text$,
             when w.captured = 'row' then rowcast._row_body(w, op)
             else rowcast._statement_body(w, op)
         end,
-        case when op = 'truncate' then '' else format(E'    if told then\n%s        return null;\n    end if;\n', rowcast._told_store(w, op)) end,
         rowcast._store(w, 'first'),
         rowcast._store(w, 'second'),
         case when w.wake = 'auto' and w.log then format($text$    if logged then

@@ -39,10 +39,12 @@ begin
 %6$s
         end;
         end if;
-    end;$text$,
+    end;
+%7$s$text$,
         build, w.name, op, rowcast._rescue_declarations(w, op),
         case op when 'insert' then 'null, new' when 'delete' then 'old, null' else 'old, new' end,
-        rowcast._bare(w, op));
+        rowcast._bare(w, op),
+        rowcast._told_store(w, op));
 end;
 $$;
 

@@ -46,6 +46,7 @@ begin
                 problem := sqlerrm;
             end if;
     end;
+%5$s
     if several then
         begin
 %3$s
@@ -57,7 +58,7 @@ begin
 %4$s$text$,
         rowcast._one_row(w, op, case op when 'update' then format('%s cross join %s', before, after) when 'insert' then after else before end,
                          pair, query, unpaired),
-        rows, many, rowcast._statement_rescue(w, op));
+        rows, many, rowcast._statement_rescue(w, op), rowcast._told_store(w, op));
 end;
 $$;
 

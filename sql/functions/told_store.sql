@@ -1,15 +1,16 @@
--- The statement that logs, or for a notify-only watch sends, what rowcast._told_select built.
+-- What a capture function does once a single row is told: logs, or for a notify-only watch sends, what rowcast._told_select built. What is
+-- returned means nothing; to return a variable costs less than an expression, be it null.
 create or replace function rowcast._told_store(w rowcast.watched, op text)
     returns text
     language sql
     stable
     set search_path = pg_catalog, pg_temp
 as $$
-    select case when not w.log then rowcast._store(w, 'first') else
+    select format(E'    if told then\n%s        return new;\n    end if;', case when not w.log then rowcast._store(w, 'first') else
            format(E'        insert into rowcast.event ("table", op, "user", origin, %s)\n        values (%L, %L, %s, %s, %s);\n',
                   string_agg(format('%I', c), ', ' order by place),
                   w.name, op, rowcast._said('user'), rowcast._said('origin'),
-                  string_agg(v, ', ' order by place)) end
+                  string_agg(v, ', ' order by place)) end)
       from (select c, place, case
                        when c = any (telling) then format('built.%I', c)
                        when c = 'channels' then rowcast._audience(w, w.channels, array['new'], true, true)
@@ -23,4 +24,4 @@ as $$
 $$;
 
 comment on function rowcast._told_store(rowcast.watched, text) is
-    'The statement that logs or sends the event of a single row.';
+    'What a capture function does once a single row is told.';

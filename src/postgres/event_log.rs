@@ -24,7 +24,7 @@ use slots::Current;
 macro_rules! columns {
     () => {
         "e.id, e.xid::text::int8, e.at, e.\"table\", e.op, e.channels, e.users, \
-         e.key, e.row, e.old, e.changed, e.\"user\", e.origin, e.truncated"
+         e.key, e.row, e.old, e.changed, nullif(e.\"user\", ''), nullif(e.origin, ''), e.truncated"
     };
 }
 pub(super) use columns;

@@ -243,7 +243,7 @@ async fn the_writer_says_who_and_from_where() {
         client.query(r#"select "user", origin from rowcast.event order by id"#, &[]).await.unwrap();
     let said: Vec<(Option<&str>, Option<&str>)> =
         rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-    assert_eq!(said, [(Some("7"), Some("tab-1")), (None, None)]);
+    assert_eq!(said, [(Some("7"), Some("tab-1")), (Some(""), Some(""))]);
 }
 
 #[tokio::test]
