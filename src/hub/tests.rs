@@ -24,6 +24,14 @@ async fn the_same_holds_where_crowds_come_back_to_a_small_memory() {
     }
 }
 
+/// A client whose place is written down coarser gets some of what it has once more, and in order.
+#[tokio::test(start_paused = true)]
+async fn with_too_many_transactions_in_progress_nothing_is_lost_and_the_versions_of_a_row_rise() {
+    for seed in seeds(100) {
+        run(Model::coarse(seed), 6).await;
+    }
+}
+
 /// Threads of their own make each run another one.
 #[tokio::test]
 async fn the_same_holds_where_the_sockets_are_divided_among_shards() {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::socket::{Lines, Socket};
 use crate::access::Rights;
 use crate::domain::event::{Event, Logged};
-use crate::domain::position::Position;
+use crate::domain::position::{MAX_IN_PROGRESS, Position};
 use crate::domain::rights::{Version, Whose};
 use crate::domain::snapshot::{Snapshot, Xid};
 use crate::hub::HubOptions;
@@ -30,6 +30,8 @@ pub(super) struct Model {
     next_xid: Xid,
     next_id: i64,
     open: Vec<(Xid, Vec<Row>)>,
+    /// In progress for long, without an event.
+    idle: Vec<Xid>,
     /// The newest version of each row, committed or not; who changes a row locks it.
     versions: BTreeMap<u64, i32>,
     log: Log,
@@ -52,6 +54,15 @@ impl Model {
     /// Room in memory for a part of what is missed, so that who comes back in a crowd shares what is read of the log.
     pub(super) fn crowded(seed: u64) -> Self {
         Self::with(seed, 4_000, [6_000, 24_000], 1)
+    }
+
+    /// The same, and more transactions in progress all the time than an id has room for.
+    pub(super) fn coarse(seed: u64) -> Self {
+        let mut model = Self::crowded(seed);
+        for _ in 0..=MAX_IN_PROGRESS {
+            model.begin_idle();
+        }
+        model
     }
 
     pub(super) fn remembering(seed: u64, recent_bytes: usize) -> Self {
@@ -81,6 +92,7 @@ impl Model {
             next_xid: 1,
             next_id: 1,
             open: Vec::new(),
+            idle: Vec::new(),
             versions: BTreeMap::new(),
             log,
             pages,
@@ -116,7 +128,7 @@ impl Model {
         let sink = Arc::clone(&socket);
         let subscriber = self.nodes[node].hub.join(sink, &Lines).await.unwrap();
         let (seen, newest, told) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
-        let (last, seed) = (BTreeMap::new(), self.seed);
+        let (last, seed, is_coarse) = (BTreeMap::new(), self.seed, !self.idle.is_empty());
         Client {
             socket,
             subscriber,
@@ -126,6 +138,7 @@ impl Model {
             newest,
             told,
             seed,
+            is_coarse,
             held: None,
             is_away: false,
             log: Arc::clone(&self.log),
@@ -156,7 +169,10 @@ impl Model {
     /// One random thing.
     pub(super) async fn step(&mut self) {
         match self.roll(20) {
-            0 | 1 => self.begin(),
+            0 | 1 => {
+                self.begin();
+                self.renew_idle();
+            }
             2..=4 => self.change(),
             5..=7 => self.end(),
             8 => self.read(0).await,
@@ -180,9 +196,13 @@ impl Model {
         self.read_all().await;
         self.rush().await;
         self.judge().await;
+        // Behind whatever is sent once more.
+        self.write_alone();
+        self.read_all().await;
         for client in 0..self.clients.len() {
             self.clients[client].socket.give_room(None);
             self.expect_all(client).await;
+            self.clients[client].expect_newest();
         }
     }
 
@@ -190,6 +210,19 @@ impl Model {
         if self.open.len() < 4 {
             self.open.push((self.next_xid, Vec::new()));
             self.next_xid += 1;
+        }
+    }
+
+    fn begin_idle(&mut self) {
+        self.idle.push(self.next_xid);
+        self.next_xid += 1;
+    }
+
+    fn renew_idle(&mut self) {
+        if !self.idle.is_empty() {
+            let ended = self.roll(self.idle.len());
+            self.idle.swap_remove(ended);
+            self.begin_idle();
         }
     }
 
@@ -272,7 +305,8 @@ impl Model {
     }
 
     fn snapshot(&self) -> Snapshot {
-        let mut open: Vec<Xid> = self.open.iter().map(|(xid, _)| *xid).collect();
+        let open = self.open.iter().map(|(xid, _)| *xid);
+        let mut open: Vec<Xid> = open.chain(self.idle.iter().copied()).collect();
         open.sort_unstable();
         Snapshot::new(open.first().map_or(self.next_xid, |xid| *xid), self.next_xid, open).unwrap()
     }
@@ -343,6 +377,7 @@ impl Model {
         client.socket = back.socket;
         client.subscriber = back.subscriber;
         client.held = None;
+        client.begin_anew();
     }
 
     /// Behind what it has got.

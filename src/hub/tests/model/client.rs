@@ -20,6 +20,8 @@ pub(in super::super) struct Client {
     pub(super) newest: BTreeMap<(&'static str, u64), i32>,
     pub(super) told: Vec<String>,
     pub(super) seed: u64,
+    /// Whether what it has got may come once more when it comes back, and what follows it then too.
+    pub(super) is_coarse: bool,
     /// Until it was judged again it is to get nothing that was published behind this.
     pub(super) held: Option<Position>,
     /// Whether it has connected and not yet subscribed to anything.
@@ -43,10 +45,29 @@ impl Client {
             let (key, version) = (key.parse().unwrap(), version.parse().unwrap());
             let seed = self.seed;
             assert!(self.may_have(key, version), "seed {seed}: {line} without the right to it");
-            assert!(self.seen.insert((pattern, key, version)), "seed {seed}: twice: {line}");
+            let is_new = self.seen.insert((pattern, key, version));
+            assert!(is_new || self.is_coarse, "seed {seed}: twice: {line}");
             let before = self.newest.insert((pattern, key), version).unwrap_or(0);
             assert!(version > before, "seed {seed}: {line} after version {before}");
             self.last.insert(pattern, id.to_owned());
+        }
+    }
+
+    pub(super) fn begin_anew(&mut self) {
+        if self.is_coarse {
+            self.newest.clear();
+        }
+    }
+
+    /// Nothing older came behind the newest version of a row.
+    pub(super) fn expect_newest(&self) {
+        let mut newest = BTreeMap::new();
+        for row in self.log.lock().unwrap().iter() {
+            let version = newest.entry(row.key).or_insert(row.version);
+            *version = row.version.max(*version);
+        }
+        for ((_, key), version) in &self.newest {
+            assert_eq!(Some(version), newest.get(key), "seed {}: row {key}", self.seed);
         }
     }
 

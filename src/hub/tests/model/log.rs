@@ -59,7 +59,8 @@ impl ModelLog {
         upto: &Arc<Snapshot>,
         mut room: usize,
     ) -> (Arc<Snapshot>, bool) {
-        let whole = Position { before: Arc::new(from.clone()), upto: Arc::clone(upto), last: 0 };
+        let before = Arc::new(from.meet(upto));
+        let whole = Position { before, upto: Arc::clone(upto), last: 0 };
         let mut rows = self.between(&whole.before, upto);
         rows.sort_by_key(|row| std::cmp::Reverse((row.logged.xid, row.logged.id)));
         for row in rows {
@@ -69,7 +70,7 @@ impl ModelLog {
             }
             room -= weight;
         }
-        (Arc::new(from.meet(upto)), false)
+        (whole.before, false)
     }
 }
 
