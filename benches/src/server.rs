@@ -108,6 +108,13 @@ impl Server {
 
     /// A program of the server, as the server's user, on these cores, that finds this server.
     pub fn command(&self, program: &str, cores: &str) -> Command {
+        let mut command = self.as_its_user(cores);
+        command.arg(self.programs.join(program));
+        command.env("PGHOST", &self.folder).env("PGUSER", "postgres").env("PGDATABASE", "bench");
+        command
+    }
+
+    fn as_its_user(&self, cores: &str) -> Command {
         let mut command = Command::new("taskset");
         command.args(["-c", cores]);
         if is_root() {
@@ -120,21 +127,39 @@ impl Server {
                 "--clear-groups",
             ]);
         }
-        command.arg(self.programs.join(program)).current_dir(&self.folder).stdin(Stdio::null());
-        command.env("PGHOST", &self.folder).env("PGUSER", "postgres").env("PGDATABASE", "bench");
+        command.current_dir(&self.folder).stdin(Stdio::null());
         command
     }
 
-    fn stop(&self) {
-        let data = self.folder.join("data");
+    /// So that its data can be worked on without it.
+    pub fn stop_in_order(&self) -> Outcome<()> {
+        run(&mut self.stopping("fast")).map(drop)
+    }
+
+    fn stopping(&self, mode: &str) -> Command {
         let mut stop = self.command("pg_ctl", "0-1023");
-        let _ = stop.args(["stop", "--silent", "--mode=immediate", "--pgdata"]).arg(data).status();
+        stop.args(["stop", "--silent", "--mode", mode, "--pgdata"]).arg(self.folder.join("data"));
+        stop
+    }
+
+    /// What one backend says that is told these lines, without a server and under another program.
+    pub fn alone(&self, under: &[&str], lines: &str) -> Outcome<String> {
+        let (input, output) = (self.folder.join("lines"), self.folder.join("said"));
+        fs::write(&input, lines)?;
+        let said = fs::File::create(&output)?;
+        let mut backend = self.as_its_user("0-1023");
+        backend.args(under).arg(self.programs.join("postgres"));
+        backend.args(["--single", "-F", "-D"]).arg(self.folder.join("data")).arg("bench");
+        backend.stdin(fs::File::open(&input)?).stdout(Stdio::null()).stderr(said);
+        let status = backend.status()?;
+        let said = fs::read_to_string(&output)?;
+        if status.success() { Ok(said) } else { Err(format!("{backend:?} failed:\n{said}").into()) }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop();
+        let _ = self.stopping("immediate").stderr(Stdio::null()).status();
         let _ = fs::remove_dir_all(&self.folder);
     }
 }

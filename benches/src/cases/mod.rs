@@ -1,5 +1,6 @@
 //! The cases, one file each.
 
+mod capture;
 pub mod fanout;
 mod handshakes;
 mod idle;
@@ -37,6 +38,7 @@ pub const ALL: &[Case] = &[
     stuck::CASE,
     idle::CASE,
     instructions::CASE,
+    capture::CASE,
 ];
 
 pub fn find(name: &str) -> Option<&'static Case> {

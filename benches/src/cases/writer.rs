@@ -194,14 +194,14 @@ const ROWS: u32 = 10_000;
 /// As `taskset` takes them; cores that are not there do not matter.
 const ALL: &str = "0-1023";
 
-const TABLES: &str = "\
+pub(super) const TABLES: &str = "\
 create table plain (like item including all);
 create table watched (like item including all);
 select rowcast.watch('watched');
 ";
 
 /// What any capture pays that logs as much: no limits, nothing rescued, nobody woken.
-const LEAST: &str = r#"
+pub(super) const LEAST: &str = r#"
 create table bare (like item including all);
 create function log_bare() returns trigger language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
