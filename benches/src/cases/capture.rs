@@ -80,7 +80,7 @@ const WRITES: &[Write] = &[
         ],
     },
     Write {
-        what: "each of 1,000 rows in an insert",
+        what: "a row of 1,000 inserted",
         sql: "insert into TABLE (body) select 'BODY' from generate_series(1, 1000)",
         rows: 1000,
         times: (3, 9),
