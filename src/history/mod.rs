@@ -41,8 +41,9 @@ impl Histories {
         Self { pool, turns, observer, runtime: Handle::current() }
     }
 
-    /// The history of the server that has just been connected to.
+    /// The history of the server that has just been connected to; who asks anything else of the pool asks it too.
     pub fn of(&self, identity: Arc<Identity>) -> Arc<dyn History> {
+        self.pool.retain(|_, _| false);
         let (shared, since, asked) = (self.clone(), Instant::now(), Asked::default());
         Arc::new(LogHistory { shared, identity, since, asked })
     }
@@ -53,7 +54,7 @@ impl Histories {
 struct LogHistory {
     shared: Histories,
     identity: Arc<Identity>,
-    /// Connections made before may be to a server that this one has replaced.
+    /// Connections made before, which were in use then, may be to a server that this one has replaced.
     since: Instant,
     asked: Asked,
 }
