@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::crowd::{hold_reads, until_a_read_waits};
 use crate::harness::{
     Client, Database, Fault, OPEN, Proxy, World, cluster, options, until, until_true,
 };
@@ -380,24 +381,38 @@ async fn a_stand_by_that_lacks_commits_makes_everybody_start_over() {
 async fn a_primary_that_was_replaced_and_still_answers_is_left() {
     let (zombie, standby) = pair(false, TABLE).await;
     let db = Database::at(standby.url("postgres"));
-    let world = World::at(db, &both(&zombie, &standby), OPEN).await;
+    let url = format!("{}&options=-c%20statement_timeout%3D0", both(&zombie, &standby));
+    let world = World::at(db, &url, OPEN).await;
     let mut client = world.subscriber("ana", &["items"]).await;
-    Database::at(zombie.url("postgres")).batch_execute("insert into item values (1)").await;
+    let there = Database::at(zombie.url("postgres"));
+    there.batch_execute("insert into item values (1)").await;
     until_row(&mut client, 1).await;
     // So that connections for reading the past are there too.
     let history = json!({ "type": "subscribe", "channel": "items", "history": 9 });
     assert_eq!(client.ask(history.clone()).await["replayed"], 1);
     until_row(&mut client, 1).await;
+    // And one that is given back only later.
+    let held = hold_reads(&there).await;
+    let mut other = world.client("ana").await;
+    other.send(history.clone()).await;
+    until_a_read_waits(&there).await;
 
     standby.promote().await.unwrap();
     let reset = json!({ "type": "reset", "channel": "items", "reason": "epoch" });
     client.skip_to(|message| *message == reset).await;
     world.sql("insert into item values (2)").await;
     assert_eq!(until_row(&mut client, 2).await.0, [2]);
-    client.send(history).await;
-    client.skip_to(|message| message["type"] == "ok").await;
-    let (rows, _) = until_row(&mut client, 2).await;
-    assert_eq!(rows.last(), Some(&2), "read from the server that was replaced");
+    for read in 0..3 {
+        client.send(history.clone()).await;
+        let ok = client.skip_to(|message| message["type"] == "ok").await;
+        assert_eq!(ok["replayed"], 2, "read {read} is of the server that was replaced");
+        until_row(&mut client, 2).await;
+        if read == 0 {
+            held.batch_execute("commit").await.unwrap();
+            let over = "select not exists (select from pg_locks where relation = 'rowcast.event_7'::regclass)";
+            until_true(&there.client().await, "the read is over", over).await;
+        }
+    }
     world.daemon.stop().await;
     zombie.stop().await;
     standby.stop().await;
