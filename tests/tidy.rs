@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("access", &["domain", "protocol", "postgres", "config", "telemetry", "lifecycle"]),
     ("admission", &["domain", "protocol", "auth", "postgres", "config", "telemetry", "lifecycle"]),
     ("hub", &["domain", "protocol", "access", "config", "telemetry", "lifecycle"]),
+    ("history", &["domain", "postgres", "hub", "config", "telemetry", "lifecycle"]),
     (
         "ingest",
         &[
@@ -24,13 +25,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "access",
             "admission",
             "hub",
+            "history",
             "config",
             "telemetry",
             "lifecycle",
         ],
     ),
     ("retention", &["postgres", "config", "telemetry", "lifecycle"]),
-    ("history", &["domain", "postgres", "hub", "config", "telemetry", "lifecycle"]),
     (
         "session",
         &[
@@ -40,7 +41,6 @@ const ROOMS: &[(&str, &[&str])] = &[
             "access",
             "admission",
             "hub",
-            "history",
             "config",
             "telemetry",
             "lifecycle",

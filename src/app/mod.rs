@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use deadpool_postgres::Pool;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
@@ -34,6 +33,7 @@ use crate::lifecycle::{Handed, Health, Pulse, indispensable};
 use crate::postgres::authorize::Authorize;
 use crate::postgres::connect::{SessionOptions, Target, TargetError};
 use crate::postgres::identity::{EpochPolicy, Identity};
+use crate::postgres::pool::Pool;
 use crate::postgres::tickets::TicketTable;
 use crate::retention::Retention;
 use crate::session::{Services, Share, UserSeats};

@@ -7,9 +7,7 @@
 mod shared;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use deadpool_postgres::{Object, Pool};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
@@ -19,6 +17,7 @@ use crate::domain::position::Position;
 use crate::hub::{BackfillRequest, History, Question, Request};
 use crate::postgres::backfill;
 use crate::postgres::identity::{Identity, TokenError};
+use crate::postgres::pool::Pool;
 use crate::postgres::replay_log::{ReplayError, ReplayLog};
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;
@@ -37,15 +36,14 @@ pub struct Histories {
 
 impl Histories {
     pub fn new(pool: Pool, observer: Observer) -> Self {
-        let turns = Arc::new(Semaphore::new(pool.status().max_size.div_ceil(2)));
+        let turns = Arc::new(Semaphore::new(pool.max_size().div_ceil(2)));
         Self { pool, turns, observer, runtime: Handle::current() }
     }
 
     /// The history of the server that has just been connected to; who asks anything else of the pool asks it too.
     pub fn of(&self, identity: Arc<Identity>) -> Arc<dyn History> {
-        self.pool.retain(|_, _| false);
-        let (shared, since, asked) = (self.clone(), Instant::now(), Asked::default());
-        Arc::new(LogHistory { shared, identity, since, asked })
+        self.pool.renew();
+        Arc::new(LogHistory { shared: self.clone(), identity, asked: Asked::default() })
     }
 }
 
@@ -54,8 +52,6 @@ impl Histories {
 struct LogHistory {
     shared: Histories,
     identity: Arc<Identity>,
-    /// Connections made before, which were in use then, may be to a server that this one has replaced.
-    since: Instant,
     asked: Asked,
 }
 
@@ -83,7 +79,7 @@ impl LogHistory {
 
     async fn page(&self, question: &Question) -> Result<(Page, Option<Survey>), ReplayError> {
         let _turn = self.shared.turns.acquire().await;
-        let client = self.client().await?;
+        let client = self.shared.pool.get().await?;
         let Question { wanted, start, upto, survey } = question;
         let log = ReplayLog::new(&client, &self.identity, wanted);
         match start {
@@ -110,19 +106,9 @@ impl LogHistory {
 
     async fn stretch(&self, request: &BackfillRequest) -> Result<Backfill, ReplayError> {
         let _turn = self.shared.turns.acquire().await;
-        let mut client = self.client().await?;
+        let mut client = self.shared.pool.get().await?;
         let BackfillRequest { from, upto, room, .. } = request;
         backfill::read(&mut client, &self.identity, from, upto, *room).await
-    }
-
-    async fn client(&self) -> Result<Object, ReplayError> {
-        loop {
-            let client = self.shared.pool.get().await?;
-            if Object::metrics(&client).created >= self.since {
-                return Ok(client);
-            }
-            drop(Object::take(client));
-        }
     }
 }
 

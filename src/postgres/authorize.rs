@@ -5,10 +5,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use deadpool_postgres::Pool;
 use tokio::sync::Semaphore;
 
-use super::pool::{self, Unanswered};
+use super::pool::{self, Pool, Unanswered};
 
 pub struct Authorize {
     pool: Pool,
@@ -34,7 +33,7 @@ pub enum AskError {
 
 impl Authorize {
     pub fn new(pool: Pool, name: String) -> Self {
-        let turns = Semaphore::new(pool.status().max_size.div_ceil(2));
+        let turns = Semaphore::new(pool.max_size().div_ceil(2));
         Self { pool, name, resolved: Mutex::new(None), turns }
     }
 

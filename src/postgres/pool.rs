@@ -1,15 +1,17 @@
 //! A pool of connections to a [`Target`].
 //!
 //! In: a target and a size. Out: connections that answered just now. Invariant: no wait is without an end, and no
-//! connection goes out untested, so a server that was replaced is noticed at the next use.
+//! connection goes out untested, so a server that is gone is noticed at the next use, and one that was replaced and still
+//! answers when the pool is renewed.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use deadpool_postgres::{
-    Connect, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
-};
+use arc_swap::ArcSwap;
+use deadpool_postgres::{Connect, Manager, ManagerConfig, RecyclingMethod, Runtime};
+pub use deadpool_postgres::{Object, PoolError};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, Error};
@@ -23,14 +25,49 @@ impl Target {
         let tested = ManagerConfig { recycling_method: RecyclingMethod::Verified };
         let manager = Manager::from_connect(Config::new(), Walk(self.clone()), tested);
         let wait = self.timeout * u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
-        Pool::builder(manager)
+        let connections = deadpool_postgres::Pool::builder(manager)
             .max_size(size)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(wait))
             .create_timeout(Some(wait + Duration::from_secs(1)))
             .recycle_timeout(Some(RECYCLE))
             .build()
-            .expect("the runtime that timeouts need is named")
+            .expect("the runtime that timeouts need is named");
+        Pool { connections, renewed: Arc::new(ArcSwap::from_pointee(Instant::now())) }
+    }
+}
+
+/// Clones share the connections.
+#[derive(Clone)]
+pub struct Pool {
+    connections: deadpool_postgres::Pool,
+    /// No connection made before goes out.
+    renewed: Arc<ArcSwap<Instant>>,
+}
+
+impl Pool {
+    pub async fn get(&self) -> Result<Object, PoolError> {
+        loop {
+            let client = self.connections.get().await?;
+            if Object::metrics(&client).created >= **self.renewed.load() {
+                return Ok(client);
+            }
+            drop(Object::take(client));
+        }
+    }
+
+    /// The server may be another one: whatever is asked from now on is asked on new connections.
+    pub fn renew(&self) {
+        self.renewed.store(Arc::new(Instant::now()));
+    }
+
+    /// Of how many connections at most.
+    pub fn max_size(&self) -> usize {
+        self.connections.status().max_size
+    }
+
+    pub fn close(&self) {
+        self.connections.close();
     }
 }
 

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
-
-use super::pool::{Unanswered, ask};
+use super::pool::{Pool, Unanswered, ask};
 
 #[derive(Clone)]
 pub struct TicketTable {

@@ -6,10 +6,9 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use tokio::time::sleep;
 
-use crate::postgres::pool::{Unanswered, ask};
+use crate::postgres::pool::{Pool, Unanswered, ask};
 use crate::postgres::retention::{Measures, Round, forget_revocations, maintain, measure};
 use crate::telemetry::metrics::Observer;
 use crate::telemetry::notice::Notice;

@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Pool, PoolError};
 use tokio::sync::Mutex;
 
 use crate::postgres::connect::Target;
 use crate::postgres::error::explain;
+use crate::postgres::pool::{Pool, PoolError};
 
 pub const USERS: [&str; 2] = ["ana", "ben"];
 
