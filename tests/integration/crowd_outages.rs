@@ -10,8 +10,8 @@ use crate::crowd::{
     CROWD, expect_missed, facts, gather, hold_reads, long_log, next, place, resume_all,
     until_a_read_waits,
 };
+use crate::fail_over::{both, pair};
 use crate::harness::{Client, Database, Fault, OPEN, Proxy, World, cluster, options};
-use crate::outages::{both, pair};
 use crate::resume::id;
 
 /// The past can't be had: the answer says so, and then why.

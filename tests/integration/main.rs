@@ -18,6 +18,7 @@ mod crowd_outages;
 mod delivery;
 mod doctor;
 mod explain;
+mod fail_over;
 mod grants;
 mod hostile;
 mod hostile_database;
