@@ -11,6 +11,9 @@ mod process;
 #[allow(dead_code)]
 mod proxy;
 mod scene;
+#[path = "../integration/harness/wait.rs"]
+#[allow(dead_code)]
+mod wait;
 mod writers;
 
 use std::net::SocketAddr;

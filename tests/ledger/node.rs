@@ -1,14 +1,15 @@
 //! The program as it is shipped, in a process that can be killed.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::process::Process;
+use crate::wait::until;
 
 pub struct Node {
     config: PathBuf,
@@ -42,20 +43,13 @@ impl Node {
         command.env_remove("DATABASE_URL").env("ROWCAST_JWT_SECRET", super::client::SECRET);
         command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
         self.process.spawn(&mut command);
-        let began = Instant::now();
-        while tokio::net::TcpStream::connect(self.address).await.is_err() {
-            assert!(began.elapsed() < Duration::from_secs(60), "no node: {}", self.said());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let accepts = async || tokio::net::TcpStream::connect(self.address).await.ok();
+        until(Log(&self.process), accepts).await;
     }
 
     /// Waits until it follows the database, however busy the machine is.
     pub async fn until_ready(&self) {
-        let began = Instant::now();
-        while !self.is_ready().await {
-            assert!(began.elapsed() < Duration::from_secs(60), "not ready: {}", self.said());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(Log(&self.process), async || self.is_ready().await.then_some(())).await;
     }
 
     async fn is_ready(&self) -> bool {
@@ -83,6 +77,15 @@ impl Node {
 
     pub fn said(&self) -> String {
         self.process.said()
+    }
+}
+
+/// What a node has said, for whoever waits for it in vain.
+struct Log<'a>(&'a Process);
+
+impl fmt::Display for Log<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a node, which says {}", self.0.said())
     }
 }
 

@@ -14,6 +14,7 @@ use super::checker::{Account, Committed, Identity, Received, check, lacks};
 use super::client::{Book, Client, Orders};
 use super::dice::Dice;
 use super::node::Node;
+use super::wait::until;
 use super::writers::{Complaints, SCHEMA, connect, long_writer, writer};
 
 pub struct Scene {
@@ -185,9 +186,8 @@ impl Scene {
             self.books.push(client.book());
             self.clients.spawn(client.run(self.orders.subscribe()));
         }
-        while !self.books.iter().all(|book| book.lock().unwrap().is_placed()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let are_placed = || self.books.iter().all(|book| book.lock().unwrap().is_placed());
+        until("a place for every client", async || are_placed().then_some(())).await;
     }
 
     fn begin_writing(&mut self, dice: &mut Dice, rest: Duration) {

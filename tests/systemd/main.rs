@@ -26,5 +26,8 @@ mod restart;
 mod scene;
 mod units;
 mod visitor;
+#[path = "../integration/harness/wait.rs"]
+#[allow(dead_code)]
+mod wait;
 #[path = "../ledger/writers.rs"]
 mod writers;
