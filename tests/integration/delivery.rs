@@ -160,6 +160,23 @@ async fn events_of_the_applications_own_arrive_with_their_data() {
     assert_eq!(ben.next().await["op"], "done");
 }
 
+/// A setting that was made for one transaction is empty in the next one of its session, and that is nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_wrote_is_forgotten_with_the_transaction() {
+    for log in [true, false] {
+        let world = orders(&format!("array['orders'], log => {log}")).await;
+        let mut client = world.subscriber("ana", &["orders"]).await;
+        let session = world.db.client().await;
+        let said = "begin; set local rowcast.\"user\" = '7'; set local rowcast.origin = 'tab'; insert into orders values (1); commit";
+        session.batch_execute(said).await.unwrap();
+        session.batch_execute("insert into orders values (2)").await.unwrap();
+        let changes = client.changes(2).await;
+        let who = |at: usize| [&changes[at]["user"], &changes[at]["origin"]];
+        assert_eq!(who(0), [&json!("7"), &json!("tab")], "log => {log}");
+        assert_eq!(who(1), [&json!(null); 2], "log => {log}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn notify_only_events_arrive_whatever_their_size_and_forged_ones_do_not() {
     let world = orders("array['orders'], log => false").await;

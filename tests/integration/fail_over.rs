@@ -76,6 +76,12 @@ async fn after_a_fail_over_clients_start_over_or_go_on_where_that_is_trusted() {
         } else {
             assert_eq!(back.next().await, reset);
         }
+        // An id of the new server is good in any case.
+        world.sql("insert into item values (5)").await;
+        let newest = client.skip_to(|message| message["row"]["id"] == 5).await;
+        let mut back = world.client("ana").await;
+        let ok = back.resume("items", newest["id"].as_str().unwrap()).await;
+        assert_eq!((&ok["recovered"], &ok["replayed"]), (&json!(true), &json!(0)), "{policy}");
         world.daemon.stop().await;
         primary.stop().await;
         standby.stop().await;
